@@ -1,0 +1,200 @@
+//! The client of the load generator. Each measurement is one run of one subcommand, of fixed
+//! length, and ends with one line of JSON on stdout.
+
+mod connect;
+mod datagram;
+mod exchange;
+mod outcome;
+mod stream;
+
+use std::{
+    io::{self, Write},
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+use clap::{Args, Subcommand, ValueEnum};
+
+pub(crate) use outcome::Outcome;
+
+use crate::socket::{Sources, raise_fd_limit};
+
+/// Where to, for how long, and what.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// The published address and port.
+    #[arg(long)]
+    target: SocketAddr,
+    /// First of the source addresses to take in turn; without it the kernel chooses.
+    #[arg(long)]
+    source_base: Option<Ipv4Addr>,
+    /// Number of source addresses.
+    #[arg(long, default_value_t = 1)]
+    sources: u32,
+    /// Milliseconds before the window.
+    #[arg(long, default_value_t = 300)]
+    warmup_ms: u64,
+    /// Milliseconds that are measured.
+    #[arg(long, default_value_t = 2000)]
+    window_ms: u64,
+    #[command(subcommand)]
+    load: Load,
+}
+
+/// The measurement.
+#[derive(Subcommand)]
+enum Load {
+    /// Wait until the server answers through whatever lies between.
+    Probe {
+        /// Milliseconds after which to give up.
+        #[arg(long, default_value_t = 10_000)]
+        patience_ms: u64,
+    },
+    /// One TCP stream at full speed.
+    Stream {
+        /// Which way the bytes flow.
+        #[arg(long)]
+        direction: Direction,
+    },
+    /// Connect, send a request, read the response, close; again and again.
+    Connect {
+        /// Connections at a time.
+        #[arg(long, default_value_t = 1)]
+        in_flight: usize,
+    },
+    /// Requests and responses on one connection, beside others that are idle.
+    Exchange {
+        /// Other connections, opened first and answered once each.
+        #[arg(long, default_value_t = 0)]
+        idle: usize,
+        /// Print `opened` once they are open and wait for a line on stdin.
+        #[arg(long)]
+        hold: bool,
+    },
+    /// Datagrams to the server as fast as they can be sent; the server counts.
+    Flood,
+    /// Datagrams that the server sends back.
+    Echo {
+        /// Datagrams at a time.
+        #[arg(long, default_value_t = 64)]
+        in_flight: usize,
+    },
+}
+
+/// Which way the bytes of a stream flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Direction {
+    /// The client sends, the guest receives.
+    ToGuest,
+    /// The guest sends, the client receives.
+    FromGuest,
+}
+
+/// Everything a measurement needs besides what it is.
+struct Plan {
+    target: SocketAddr,
+    sources: Sources,
+    warmup: Duration,
+    window: Duration,
+}
+
+/// Runs one measurement and prints what it has found.
+pub(crate) fn run(options: &Options) -> io::Result<()> {
+    raise_fd_limit()?;
+    let line = serde_json::to_string(&measure(options)?)?;
+    writeln!(io::stdout().lock(), "{line}")
+}
+
+fn measure(options: &Options) -> io::Result<Outcome> {
+    let mut plan = Plan {
+        target: options.target,
+        sources: Sources::new(options.source_base, options.sources),
+        warmup: Duration::from_millis(options.warmup_ms),
+        window: Duration::from_millis(options.window_ms),
+    };
+    match options.load {
+        Load::Probe { patience_ms } => {
+            exchange::probe(&plan, Duration::from_millis(patience_ms))?;
+            Ok(Outcome::default())
+        }
+        Load::Stream { direction } => stream::run(&plan, direction),
+        Load::Connect { in_flight } => connect::run(&mut plan, in_flight),
+        Load::Exchange { idle, hold } => exchange::run(&mut plan, idle, hold),
+        Load::Flood => datagram::flood(&plan),
+        Load::Echo { in_flight } => datagram::echo(&plan, in_flight),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::TcpListener, thread};
+
+    use super::*;
+    use crate::server::Server;
+
+    fn against_a_server(load: Load) -> Outcome {
+        let server = Server::bind(0).expect("loopback");
+        let target = SocketAddr::from((Ipv4Addr::LOCALHOST, server.port()));
+        // It serves until the test process ends.
+        thread::spawn(move || server.run());
+        measure(&Options {
+            target,
+            source_base: Some(Ipv4Addr::new(127, 0, 1, 1)),
+            sources: 4,
+            warmup_ms: 20,
+            window_ms: 100,
+            load,
+        })
+        .expect("a measurement over loopback")
+    }
+
+    #[test]
+    fn streams_are_counted_in_both_directions() {
+        for direction in [Direction::ToGuest, Direction::FromGuest] {
+            let outcome = against_a_server(Load::Stream { direction });
+            assert_eq!(outcome.total, outcome.sent, "{direction:?}");
+            assert!(outcome.within > 0 && outcome.within < outcome.total, "{outcome:?}");
+            assert!(outcome.nanos >= 50_000_000, "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn connections_are_counted() {
+        for in_flight in [1, 64] {
+            let outcome = against_a_server(Load::Connect { in_flight });
+            assert!(outcome.within > 0 && outcome.failed == 0, "{in_flight}: {outcome:?}");
+        }
+    }
+
+    #[test]
+    fn round_trips_are_measured_beside_idle_connections() {
+        let outcome = against_a_server(Load::Exchange { idle: 100, hold: false });
+        assert!(outcome.within > 0, "{outcome:?}");
+        assert!(outcome.p50_nanos > 0 && outcome.p50_nanos <= outcome.p99_nanos, "{outcome:?}");
+    }
+
+    #[test]
+    fn datagrams_are_counted() {
+        let flood = against_a_server(Load::Flood);
+        assert!(flood.within > 0 && flood.total <= flood.sent, "{flood:?}");
+        let echo = against_a_server(Load::Echo { in_flight: 8 });
+        assert!(echo.within > 0 && echo.total <= echo.sent, "{echo:?}");
+    }
+
+    #[test]
+    fn nobody_there_is_an_error() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback");
+        let target = listener.local_addr().expect("bound");
+        drop(listener);
+        let options = Options {
+            target,
+            source_base: None,
+            sources: 1,
+            warmup_ms: 0,
+            window_ms: 10,
+            load: Load::Probe { patience_ms: 50 },
+        };
+        let error = measure(&options).expect_err("nothing listens");
+        assert!(error.to_string().contains("no answer from"), "{error}");
+    }
+}

@@ -1,0 +1,2 @@
+//! The portreeve command.
+fn main() {}

@@ -1,0 +1,353 @@
+//! The engine: what owns all state of one guest's network, and routes between its parts.
+//!
+//! Routes only. What a frame means is decided in `ingest.rs`, what a flow does in `flow/`, what an
+//! order changes in `command.rs`.
+
+pub(crate) mod command;
+pub(crate) mod event;
+pub(crate) mod host;
+pub(crate) mod ingest;
+pub(crate) mod timers;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use portreeve_types::PublishId;
+use portreeve_wire::VirtioNetHdr;
+
+use crate::config::Config;
+use crate::drop_reason::DropReason;
+use crate::flow::state::PhaseEvent;
+use crate::flow::table::FlowTable;
+use crate::flow::tcp::stack::TcpStack;
+use crate::flow::udp::ClientKey;
+use crate::flow::{Body, FlowId, FlowSummary};
+use crate::fragment::reassembly::Reassembly;
+use crate::limits::MAX_FRAME_LEN;
+use crate::metrics::Counters;
+use crate::outbox::Outbox;
+use crate::publish::{EphemeralPorts, PublishTable, PublishedEntry};
+use crate::rings::{HeapRings, RingSource};
+use crate::seed::Seed;
+use crate::time::Instant;
+use command::{Command, CommandError, Reply};
+use event::{Event, EventLog, RefuseReason};
+use host::{Accepted, DatagramBatch, HostDatagram, HostEvent, HostOp, IncomingDatagram};
+use timers::Timers;
+
+/// The network of one guest, without any I/O.
+///
+/// # Order of calls
+/// Input may come at any time, in any order:
+/// - [`handle_guest_frame`](Self::handle_guest_frame): a frame the guest sent;
+/// - [`handle_accepted`](Self::handle_accepted), [`handle_datagram`](Self::handle_datagram),
+///   [`handle_host_event`](Self::handle_host_event): what the host's sockets did;
+/// - [`handle_command`](Self::handle_command): an order from above;
+/// - [`handle_timeout`](Self::handle_timeout): [`poll_timeout`](Self::poll_timeout) has passed.
+///
+/// After any of them, take the output until there is none:
+/// 1. [`poll_host_op`](Self::poll_host_op) until `None`, moving bytes for every
+///    [`HostOp::Relay`] through [`from_guest`](Self::from_guest) and
+///    [`to_guest`](Self::to_guest);
+/// 2. [`poll_datagram`](Self::poll_datagram) until `None`;
+/// 3. [`poll_guest_frame`](Self::poll_guest_frame) until 0 or until the link is full;
+/// 4. [`poll_event`](Self::poll_event) until `None`;
+/// 5. [`poll_timeout`](Self::poll_timeout) for how long to sleep.
+///
+/// Orders about a flow must be taken before the next client is accepted: a flow's slot may be given
+/// to a new one once the old has been closed.
+///
+/// Time is an argument and never runs backwards: a call with an earlier time than one before is
+/// taken to be at the later one.
+pub struct Engine {
+    pub(crate) config: Config,
+    pub(crate) now: Instant,
+    pub(crate) seed: Seed,
+    pub(crate) flows: FlowTable,
+    pub(crate) stack: TcpStack,
+    pub(crate) timers: Timers,
+    pub(crate) published: PublishTable,
+    pub(crate) ports: EphemeralPorts,
+    /// Clients of published UDP ports.
+    pub(crate) clients: BTreeMap<ClientKey, FlowId>,
+    /// Whether the guest has answered on a UDP port over IPv6 (`true`) or IPv4.
+    pub(crate) udp_family: BTreeMap<PublishId, bool>,
+    pub(crate) outbox: Outbox,
+    pub(crate) datagrams: DatagramBatch,
+    pub(crate) fragments: Reassembly,
+    pub(crate) ops: VecDeque<HostOp>,
+    /// Flows whose bytes the shell should move.
+    relay: VecDeque<FlowId>,
+    /// Flows that may have a frame for the guest.
+    egress: VecDeque<FlowId>,
+    pub(crate) neighbor_retry: Option<Instant>,
+    pub(crate) events: EventLog,
+    pub(crate) counters: Counters,
+}
+
+impl Engine {
+    /// An engine whose rings are on the heap.
+    pub fn new(config: Config) -> Self {
+        Self::with_rings(config, Box::new(HeapRings::default()))
+    }
+
+    /// An engine that takes ring memory from `rings`.
+    pub fn with_rings(config: Config, rings: Box<dyn RingSource>) -> Self {
+        let limits = &config.limits;
+        let addressing = &config.addressing;
+        let seed = Seed::new(config.seed);
+        Self {
+            now: Instant::ZERO,
+            flows: FlowTable::new(seed.clone()),
+            stack: TcpStack::new(
+                rings,
+                limits.to_guest_ring as usize,
+                limits.from_guest_ring as usize,
+            ),
+            timers: Timers::default(),
+            published: PublishTable::default(),
+            ports: EphemeralPorts::new(),
+            clients: BTreeMap::new(),
+            udp_family: BTreeMap::new(),
+            outbox: Outbox::new(
+                addressing.gateway_mac.0,
+                addressing.guest_mac.map(|mac| mac.0),
+                addressing.mtu,
+                limits.control_frames,
+                limits.datagram_queue_bytes,
+                // The low half is meant: where identifications start.
+                seed.table_hash(&"identification") as u32,
+            ),
+            datagrams: DatagramBatch::default(),
+            fragments: Reassembly::new(
+                limits.fragment_queues,
+                limits.fragment_bytes,
+                Duration::from_secs(limits.fragment_timeout_secs),
+            ),
+            ops: VecDeque::new(),
+            relay: VecDeque::new(),
+            egress: VecDeque::new(),
+            neighbor_retry: None,
+            events: EventLog::new(limits.event_backlog),
+            counters: Counters::new(),
+            seed,
+            config,
+        }
+    }
+
+    /// A frame from the guest: the virtio-net header that came with it, and the Ethernet frame.
+    ///
+    /// The frame is changed in place where something must be cut off or rewritten. Never fails:
+    /// what cannot be used is counted.
+    pub fn handle_guest_frame(&mut self, link: &VirtioNetHdr, frame: &mut [u8], now: Instant) {
+        self.advance(now);
+        self.ingest(link, frame);
+    }
+
+    /// A listener accepted a client. The flow's name is for the caller's socket; on an error the
+    /// caller resets the client.
+    pub fn handle_accepted(
+        &mut self,
+        accepted: &Accepted,
+        now: Instant,
+    ) -> Result<FlowId, RefuseReason> {
+        self.advance(now);
+        self.open_published(accepted).inspect_err(|&reason| {
+            self.counters.flows_refused += 1;
+            self.events.push(Event::FlowRefused {
+                publish: Some(accepted.publish),
+                client: accepted.client,
+                reason,
+            });
+        })
+    }
+
+    /// A datagram arrived on a published UDP port.
+    pub fn handle_datagram(&mut self, datagram: &IncomingDatagram<'_>, now: Instant) {
+        self.advance(now);
+        self.udp_from_host(datagram);
+    }
+
+    /// Something happened on the host's side. Names of flows that are gone are ignored.
+    pub fn handle_host_event(&mut self, event: HostEvent, now: Instant) {
+        self.advance(now);
+        match event {
+            HostEvent::Eof(flow) => self.tcp_event(flow, PhaseEvent::HostEof),
+            HostEvent::Reset(flow) => self.tcp_host_reset(flow),
+            HostEvent::ClientUnreachable { publish, client, local, kind } => {
+                self.udp_unreachable_for_guest(publish, client, local, kind);
+            }
+        }
+    }
+
+    /// An order from above. An order that fails changes nothing.
+    pub fn handle_command(
+        &mut self,
+        command: Command,
+        now: Instant,
+    ) -> Result<Reply, CommandError> {
+        self.advance(now);
+        self.run_command(command)
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.advance(now);
+        self.run_timers();
+        for _ in 0..self.fragments.expire(self.now) {
+            self.drop(DropReason::FragmentTimeout);
+        }
+    }
+
+    /// The next order to the shell.
+    pub fn poll_host_op(&mut self) -> Option<HostOp> {
+        if let Some(op) = self.ops.pop_front() {
+            return Some(op);
+        }
+        while let Some(id) = self.relay.pop_front() {
+            if let Some(flow) = self.flows.get_mut(id) {
+                flow.in_relay = false;
+                return Some(HostOp::Relay(id));
+            }
+        }
+        None
+    }
+
+    /// The next datagram to send from a published UDP port.
+    pub fn poll_datagram(&mut self) -> Option<HostDatagram<'_>> {
+        self.datagrams.pop()
+    }
+
+    /// Whether [`Engine::poll_datagram`] has something.
+    pub fn has_datagrams(&self) -> bool {
+        !self.datagrams.is_empty()
+    }
+
+    /// Writes the next frame for the guest into `frame`, virtio-net header first, and returns its
+    /// length; 0 when there is none.
+    ///
+    /// The only exit for frames. The caller asks only while its link takes frames, so a full link
+    /// pushes back on everything behind it and no frame is lost.
+    ///
+    /// # Panics
+    /// When `frame` is shorter than [`MAX_FRAME_LEN`].
+    pub fn poll_guest_frame(&mut self, frame: &mut [u8], now: Instant) -> usize {
+        assert!(frame.len() >= MAX_FRAME_LEN, "a frame buffer of {} bytes", frame.len());
+        self.advance(now);
+        let length = self.next_frame(frame);
+        if length != 0 {
+            self.counters.frames_to_guest += 1;
+            self.counters.bytes_to_guest += (length - portreeve_wire::VIRTIO_NET_HDR_LEN) as u64;
+        }
+        length
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop()
+    }
+
+    /// Counters so far.
+    pub fn counters(&self) -> Counters {
+        let mut counters = self.counters.clone();
+        counters.add_drops(DropReason::ControlQueueFull, self.outbox.overflow);
+        counters
+    }
+
+    /// A published port, while it exists.
+    pub fn published(&self, id: PublishId) -> Option<&PublishedEntry> {
+        self.published.get(id)
+    }
+
+    /// All live flows. Walks the table.
+    pub fn flows(&self) -> impl Iterator<Item = FlowSummary> {
+        self.flows.iter().filter_map(crate::flow::Flow::summary)
+    }
+
+    /// One flow, while it lives.
+    pub fn flow(&self, id: FlowId) -> Option<FlowSummary> {
+        self.flows.get(id)?.summary()
+    }
+
+    /// Number of live flows, TIME-WAIT not counted.
+    pub fn flow_count(&self) -> usize {
+        self.flows.active()
+    }
+
+    /// Number of 4-tuples in TIME-WAIT.
+    pub fn time_wait_count(&self) -> usize {
+        self.flows.time_wait()
+    }
+
+    /// Whether nothing is left to do or to wait for: no flow, no frame, no order.
+    pub fn is_quiescent(&self) -> bool {
+        self.flows.active() == 0
+            && self.outbox.is_empty()
+            && self.ops.is_empty()
+            && self.datagrams.is_empty()
+    }
+
+    pub(crate) fn mark_egress(&mut self, id: FlowId) {
+        if let Some(flow) = self.flows.get_mut(id)
+            && !std::mem::replace(&mut flow.in_egress, true)
+        {
+            self.egress.push_back(id);
+        }
+    }
+
+    pub(crate) fn mark_relay(&mut self, id: FlowId) {
+        if let Some(flow) = self.flows.get_mut(id)
+            && !std::mem::replace(&mut flow.in_relay, true)
+        {
+            self.relay.push_back(id);
+        }
+    }
+
+    /// Whether something waits for the link.
+    pub(crate) fn frames_wait(&self) -> bool {
+        !self.outbox.is_empty() || !self.egress.is_empty()
+    }
+
+    /// Payload bytes of a segment that fill a packet of the link's MTU.
+    pub(crate) fn link_segment(&self, v6: bool) -> u16 {
+        self.config.addressing.mtu - if v6 { 60 } else { 40 }
+    }
+
+    /// Whether the link cuts TCP super-segments itself.
+    pub(crate) fn segments_offloaded(&self, v6: bool) -> bool {
+        let link = &self.config.link;
+        link.checksum && if v6 { link.tso6 } else { link.tso4 }
+    }
+
+    fn advance(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+    }
+
+    fn next_frame(&mut self, frame: &mut [u8]) -> usize {
+        if self.outbox.guest_mac.is_none() {
+            if self.frames_wait() {
+                self.seek_guest();
+            }
+            // Only what is addressed by itself may leave before the guest is known.
+            return self.outbox.poll_addressed(frame);
+        }
+        let length = self.outbox.poll(frame);
+        if length != 0 {
+            return length;
+        }
+        while let Some(&id) = self.egress.front() {
+            let is_tcp = self.flows.get(id).is_some_and(|f| matches!(f.body, Body::Tcp(_)));
+            let length = if is_tcp { self.tcp_emit(id, frame) } else { 0 };
+            self.egress.pop_front();
+            if length != 0 {
+                // One frame a turn: a bulk flow does not hold up the others.
+                self.egress.push_back(id);
+                return length;
+            }
+            if let Some(flow) = self.flows.get_mut(id) {
+                flow.in_egress = false;
+            }
+        }
+        0
+    }
+}

@@ -1,0 +1,162 @@
+//! What happened, for whoever watches: facts with reasons.
+//!
+//! Owns the vocabulary and a bounded backlog. A watcher that does not keep up loses the oldest
+//! events and is told how many; the engine never waits for one.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use portreeve_types::MacAddr;
+
+use crate::drop_reason::DropReason;
+use crate::engine::Engine;
+use crate::flow::{FlowId, FlowSummary};
+
+use portreeve_types::PublishId;
+
+/// A flow as an event describes it.
+pub type FlowInfo = FlowSummary;
+
+/// Why a connection never came about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RefuseReason {
+    /// The port is not published, or takes no new clients.
+    NotPublished,
+    /// The port has as many flows as it may.
+    PortLimit,
+    /// The engine has as many flows as it may.
+    FlowLimit,
+    /// No free port towards the guest was found.
+    NoPort,
+    /// No memory for the flow's rings.
+    NoMemory,
+    /// The guest refused on every address family.
+    GuestRefused,
+    /// The guest did not answer within the connect timeout.
+    GuestSilent,
+    /// The client went away before the guest answered.
+    ClientGone,
+    /// It was ordered to end.
+    Killed,
+}
+
+/// Why a flow ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// Both sides finished in order.
+    Finished,
+    /// The guest reset it.
+    GuestReset,
+    /// The host's side reset it.
+    HostReset,
+    /// Nothing moved for too long.
+    TimedOut,
+    /// A UDP mapping was idle.
+    Idle,
+    /// It was ordered to end.
+    Killed,
+    /// The stack of this flow failed.
+    StackFault,
+}
+
+/// Something worth telling.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A flow reached the guest.
+    FlowOpened(FlowInfo),
+    /// A flow ended.
+    FlowClosed {
+        /// The flow as it was at its end.
+        flow: FlowInfo,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// A client was refused.
+    FlowRefused {
+        /// The published port.
+        publish: Option<PublishId>,
+        /// The client, where it has an address.
+        client: Option<SocketAddr>,
+        /// Why.
+        reason: RefuseReason,
+    },
+    /// The guest asked for a way out that it may not have.
+    EgressRefused {
+        /// The guest's endpoint.
+        guest: SocketAddr,
+        /// Where it wanted to go.
+        destination: SocketAddr,
+    },
+    /// The guest's hardware address became known.
+    GuestSeen {
+        /// The address.
+        mac: MacAddr,
+    },
+    /// Events were lost because nobody took them in time.
+    Lost {
+        /// How many.
+        count: u64,
+    },
+}
+
+/// A bounded backlog of events.
+pub(crate) struct EventLog {
+    events: VecDeque<Event>,
+    capacity: usize,
+    lost: u64,
+}
+
+impl EventLog {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self { events: VecDeque::new(), capacity, lost: 0 }
+    }
+
+    pub(crate) fn push(&mut self, event: Event) {
+        if self.capacity == 0 {
+            return;
+        }
+        if self.events.len() >= self.capacity {
+            self.events.pop_front();
+            self.lost += 1;
+        }
+        self.events.push_back(event);
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Event> {
+        if self.lost != 0 {
+            return Some(Event::Lost { count: std::mem::take(&mut self.lost) });
+        }
+        self.events.pop_front()
+    }
+}
+
+impl Engine {
+    /// Counts something that went no further.
+    pub(crate) fn drop(&mut self, reason: DropReason) {
+        self.counters.drop(reason);
+    }
+
+    pub(crate) fn flow_info(&self, id: FlowId) -> Option<FlowInfo> {
+        self.flows.get(id).and_then(super::super::flow::Flow::summary)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_backlog_loses_the_oldest_and_says_so() {
+        let mut log = EventLog::new(2);
+        for byte in 0..5 {
+            log.push(Event::GuestSeen { mac: MacAddr([byte; 6]) });
+        }
+        assert_eq!(log.pop(), Some(Event::Lost { count: 3 }));
+        assert_eq!(log.pop(), Some(Event::GuestSeen { mac: MacAddr([3; 6]) }));
+        assert_eq!(log.pop(), Some(Event::GuestSeen { mac: MacAddr([4; 6]) }));
+        assert_eq!(log.pop(), None);
+    }
+}

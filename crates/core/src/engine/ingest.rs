@@ -1,0 +1,191 @@
+//! Frames from the guest, up to the transport layer.
+//!
+//! Owns the source guard and the routing by protocol. Nothing a guest sends is an error here: every
+//! path ends in a flow, in an answer, or in a counted [`DropReason`].
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use portreeve_wire::VirtioNetHdr;
+use portreeve_wire::ethernet::{ETHERNET_HEADER_LEN, EtherType, EthernetHeader};
+use portreeve_wire::icmp::{self, ECHO_REQUEST_V4, ECHO_REQUEST_V6};
+use portreeve_wire::ndp::{NEIGHBOR_ADVERTISEMENT, NEIGHBOR_SOLICITATION};
+use portreeve_wire::packet::{IpPacket, PacketError, Protocol};
+
+use crate::drop_reason::DropReason;
+use crate::engine::Engine;
+use crate::fragment::reassembly::Joined;
+use crate::limits::MAX_FRAME_LEN;
+
+impl Engine {
+    pub(crate) fn ingest(&mut self, link: &VirtioNetHdr, frame: &mut [u8]) {
+        self.counters.frames_from_guest += 1;
+        self.counters.bytes_from_guest += frame.len() as u64;
+        if frame.len() > MAX_FRAME_LEN {
+            return self.drop(DropReason::FrameTooLong);
+        }
+        let Some(header) = EthernetHeader::parse(frame) else {
+            return self.drop(DropReason::FrameTooShort);
+        };
+        if self.outbox.guest_mac.is_some_and(|mac| mac != header.source) {
+            return self.drop(DropReason::SourceMac);
+        }
+        let packet = &mut frame[ETHERNET_HEADER_LEN..];
+        match header.ethertype {
+            EtherType::Arp => self.arp_from_guest(&header, packet),
+            EtherType::Ipv4 => {
+                let parsed = IpPacket::parse_v4(packet);
+                self.ip_from_guest(&header, link, packet, parsed);
+            }
+            EtherType::Ipv6 => {
+                let parsed = IpPacket::parse_v6(packet);
+                self.ip_from_guest(&header, link, packet, parsed);
+            }
+            EtherType::Other(_) => self.drop(DropReason::EtherType),
+        }
+    }
+
+    fn ip_from_guest(
+        &mut self,
+        header: &EthernetHeader,
+        link: &VirtioNetHdr,
+        packet: &mut [u8],
+        parsed: Result<IpPacket, PacketError>,
+    ) {
+        let ip = match parsed {
+            Ok(ip) => ip,
+            Err(PacketError::HeaderChecksum) => return self.drop(DropReason::HeaderChecksum),
+            Err(PacketError::ExtensionHeader) => return self.drop(DropReason::ExtensionHeader),
+            Err(PacketError::Truncated | PacketError::Version) => {
+                return self.drop(DropReason::PacketMalformed);
+            }
+        };
+        match self.guest_source(&ip) {
+            Ok(true) => self.learn_guest_mac(header.source),
+            Ok(false) => {}
+            Err(reason) => return self.drop(reason),
+        }
+        let trusted = link.needs_csum || link.data_valid;
+        if let Some(fragment) = ip.fragment {
+            if ip.protocol != Protocol::UDP {
+                return self.drop(DropReason::FragmentUnexpected);
+            }
+            let data = &packet[ip.payload.clone()];
+            return match self.fragments.add(&ip, fragment, data, self.now) {
+                // What a fragment's link header says of checksums holds for the fragment only.
+                Joined::Whole(datagram) => {
+                    self.udp_from_guest(&ip, &datagram, &VirtioNetHdr::default(), false);
+                }
+                Joined::Waiting => {}
+                Joined::Dropped(reason) => self.drop(reason),
+            };
+        }
+        match (ip.protocol, ip.source) {
+            (Protocol::TCP, _) => self.tcp_from_guest(packet, &ip, trusted),
+            (Protocol::UDP, _) => {
+                self.udp_from_guest(&ip, &packet[ip.payload.clone()], link, trusted);
+            }
+            (Protocol::ICMP, IpAddr::V4(_)) | (Protocol::ICMPV6, IpAddr::V6(_)) => {
+                self.icmp_from_guest(header, &ip, &packet[ip.payload.clone()]);
+            }
+            _ => self.drop(DropReason::Protocol),
+        }
+    }
+
+    fn icmp_from_guest(&mut self, header: &EthernetHeader, ip: &IpPacket, message: &[u8]) {
+        if !icmp::verify(ip.source, ip.destination, message) {
+            return self.drop(DropReason::TransportChecksum);
+        }
+        let Some(&kind) = message.first() else {
+            return self.drop(DropReason::IcmpMalformed);
+        };
+        match (ip.source.is_ipv6(), kind) {
+            (false, ECHO_REQUEST_V4) | (true, ECHO_REQUEST_V6) => self.echo_from_guest(ip, message),
+            (true, NEIGHBOR_SOLICITATION | NEIGHBOR_ADVERTISEMENT) => {
+                self.ndp_from_guest(header, ip, message);
+            }
+            (v6, _) => self.icmp_error_from_guest(message, v6),
+        }
+    }
+
+    /// Whether the source is the guest's own address (`true`) or one it may use for a moment, such
+    /// as its link-local address.
+    fn guest_source(&self, ip: &IpPacket) -> Result<bool, DropReason> {
+        let addressing = &self.config.addressing;
+        match ip.source {
+            IpAddr::V4(source) => {
+                let link = addressing.ipv4.ok_or(DropReason::FamilyDisabled)?;
+                if source == link.guest { Ok(true) } else { Err(DropReason::SourceAddress) }
+            }
+            IpAddr::V6(source) => {
+                let link = addressing.ipv6.ok_or(DropReason::FamilyDisabled)?;
+                let own = source == link.guest;
+                // Neighbour discovery and its kin speak from link-local or no address; nothing
+                // else may.
+                let local = ip.protocol == Protocol::ICMPV6
+                    && (source.is_unspecified() || source.is_unicast_link_local());
+                if own || local { Ok(own) } else { Err(DropReason::SourceAddress) }
+            }
+        }
+    }
+
+    /// Whether `address` is one of the gateway's own.
+    pub(crate) fn is_gateway(&self, address: IpAddr) -> bool {
+        let addressing = &self.config.addressing;
+        match address {
+            IpAddr::V4(v4) => addressing.ipv4.is_some_and(|link| link.gateway == v4),
+            IpAddr::V6(v6) => addressing
+                .ipv6
+                .is_some_and(|link| link.gateway == v6 || link.gateway_link_local == v6),
+        }
+    }
+
+    /// Whether `address` is multicast, or broadcast on the guest's link.
+    pub(crate) fn is_group(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(v4) => {
+                let subnet = self.config.addressing.ipv4.is_some_and(|link| {
+                    let host = u32::MAX.checked_shr(u32::from(link.prefix_len)).unwrap_or(0);
+                    v4.to_bits() == link.guest.to_bits() | host
+                });
+                v4.is_multicast() || v4.is_broadcast() || subnet
+            }
+            IpAddr::V6(v6) => v6.is_multicast(),
+        }
+    }
+
+    /// Whether the guest can be shown `address` as the source of a connection: a unicast address
+    /// that its routes lead back to the gateway.
+    pub(crate) fn may_be_source(&self, address: IpAddr) -> bool {
+        let addressing = &self.config.addressing;
+        match address {
+            IpAddr::V4(v4) => {
+                let on_link = addressing.ipv4.is_some_and(|link| {
+                    let mask = !u32::MAX.checked_shr(u32::from(link.prefix_len)).unwrap_or(0);
+                    v4.to_bits() & mask == link.guest.to_bits() & mask
+                });
+                let special = v4.is_loopback()
+                    || v4.is_link_local()
+                    || v4.is_unspecified()
+                    || v4.octets()[0] == 0
+                    || v4.octets()[0] >= 240;
+                !on_link && !special && !self.is_group(address)
+            }
+            IpAddr::V6(v6) => {
+                let on_link = addressing.ipv6.is_some_and(|link| {
+                    let mask = !u128::MAX.checked_shr(u32::from(link.prefix_len)).unwrap_or(0);
+                    v6.to_bits() & mask == link.guest.to_bits() & mask
+                });
+                let special = v6.is_loopback()
+                    || v6.is_unspecified()
+                    || v6.is_unicast_link_local()
+                    || is_mapped(v6);
+                !on_link && !special && !self.is_group(address)
+            }
+        }
+    }
+}
+
+/// `::ffff:a.b.c.d`, which means an IPv4 address and is none of IPv6's. RFC 4291 §2.5.5.2.
+fn is_mapped(address: Ipv6Addr) -> bool {
+    address.to_ipv4_mapped().is_some()
+}

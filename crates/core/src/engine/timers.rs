@@ -1,0 +1,72 @@
+//! Deadlines keyed by flow: a heap with at most one live entry a flow, re-armed lazily.
+//!
+//! Owns when a flow is looked at again. Moving a deadline later costs nothing: the old entry comes
+//! up, sees that it is early, and goes back in. So a busy flow touches the heap about once per
+//! interval and not once per segment.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use crate::engine::Engine;
+use crate::flow::{Body, FlowId};
+use crate::time::Instant;
+
+/// The heap. An entry is live when its time is the one that its flow is armed for.
+#[derive(Default)]
+pub(crate) struct Timers {
+    heap: BinaryHeap<Reverse<(Instant, FlowId)>>,
+}
+
+impl Engine {
+    /// Wants the flow looked at no later than `at`; replaces an earlier wish.
+    pub(crate) fn arm(&mut self, id: FlowId, at: Instant) {
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        flow.deadline = Some(at);
+        if flow.armed.is_none_or(|armed| at < armed) {
+            flow.armed = Some(at);
+            self.timers.heap.push(Reverse((at, id)));
+        }
+    }
+
+    /// When [`Engine::handle_timeout`] next has something to do; `None` when never.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let flows = self.timers.heap.peek().map(|Reverse((at, _))| *at);
+        let seeking = self.neighbor_retry.filter(|_| self.frames_wait());
+        let fragments = self.fragments.poll_timeout();
+        flows.into_iter().chain(seeking).chain(fragments).min()
+    }
+
+    pub(crate) fn run_timers(&mut self) {
+        let now = self.now;
+        while let Some(&Reverse((at, id))) = self.timers.heap.peek() {
+            if at > now {
+                break;
+            }
+            self.timers.heap.pop();
+            // A flow that is gone, or was armed anew for an earlier time, left this entry behind.
+            let Some(flow) = self.flows.get_mut(id).filter(|flow| flow.armed == Some(at)) else {
+                continue;
+            };
+            flow.armed = None;
+            match flow.deadline {
+                Some(deadline) if deadline > now => self.arm(id, deadline),
+                Some(_) => {
+                    flow.deadline = None;
+                    self.flow_deadline(id);
+                }
+                None => {}
+            }
+        }
+    }
+
+    fn flow_deadline(&mut self, id: FlowId) {
+        match self.flows.get(id).map(|flow| &flow.body) {
+            Some(Body::Tcp(_)) => self.tcp_deadline(id),
+            Some(Body::Udp(_)) => self.udp_deadline(id),
+            Some(Body::TimeWait(_)) => {
+                self.flows.remove(id);
+            }
+            None => {}
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! Facts into the table, actions out of it: how a flow ends, and everything on the way there.
+//!
+//! Owns the only place that changes a TCP flow's phase. What is observed of the guest's socket
+//! becomes an event only when it is complete (see `../state.rs`), and every action is carried out
+//! at once.
+
+use std::time::Duration;
+
+use super::stack::EndpointStatus;
+use super::time_wait::TimeWait;
+use super::Tcp;
+use crate::drop_reason::DropReason;
+use crate::engine::Engine;
+use crate::engine::event::{CloseReason, Event, RefuseReason};
+use crate::engine::host::HostOp;
+use crate::flow::state::{Action, Phase, PhaseEvent, transition};
+use crate::flow::{Body, Flow, FlowId};
+use crate::limits::{GUEST_SILENT, RESET_LINGER, RING_IDLE, TIME_WAIT, TIME_WAIT_ENTRIES};
+
+impl Engine {
+    /// Turns what the guest's socket shows into events until it shows nothing new.
+    pub(super) fn tcp_settle(&mut self, id: FlowId) {
+        // Every event moves the flow at least one phase on, so this ends.
+        for _ in 0..Phase::ALL.len() {
+            let Some(tcp) = self.flows.get(id).and_then(Flow::tcp) else { return };
+            let Some(endpoint) = &tcp.endpoint else { return };
+            match observed(tcp, &endpoint.status()) {
+                Some(PhaseEvent::GuestRefused) => return self.tcp_attempt_refused(id),
+                Some(event) => self.tcp_event(id, event),
+                None => break,
+            }
+        }
+        self.tcp_reap(id);
+    }
+
+    /// One event: the table says what becomes of the flow.
+    pub(crate) fn tcp_event(&mut self, id: FlowId, event: PhaseEvent) {
+        let now = self.now;
+        let Some(tcp) = self.flows.get_mut(id).and_then(Flow::tcp_mut) else { return };
+        let before = tcp.phase;
+        let Some((after, actions)) = transition(before, event) else { return };
+        tcp.phase = after;
+        tcp.phase_deadline = None;
+        tcp.last_moved = now;
+        for &action in actions {
+            self.tcp_act(id, action);
+        }
+        match (before, after) {
+            (Phase::DialingGuest | Phase::DialingHost, Phase::Relaying) => self.tcp_opened(id),
+            (Phase::DialingGuest | Phase::DialingHost, Phase::Closed) => {
+                self.note_refused(id, refusal(event));
+            }
+            (_, Phase::Closed) => self.tcp_closed(id, event),
+            _ => {}
+        }
+        self.mark_relay(id);
+        self.mark_egress(id);
+    }
+
+    fn tcp_act(&mut self, id: FlowId, action: Action) {
+        let endpoint =
+            self.flows.get_mut(id).and_then(Flow::tcp_mut).and_then(|tcp| tcp.endpoint.as_mut());
+        match action {
+            Action::FinishGuest => {
+                if let Some(endpoint) = endpoint {
+                    endpoint.finish();
+                }
+            }
+            Action::ResetGuest => {
+                if let Some(endpoint) = endpoint {
+                    endpoint.abort();
+                }
+            }
+            // A flow that the guest opens holds its SYN in the outbound path, which does not admit
+            // any yet: `tcp_without_flow` refuses them, so these two are never reached.
+            Action::AnswerGuest | Action::RefuseGuest => {}
+            Action::FinishHost => self.ops.push_back(HostOp::Shutdown(id)),
+            Action::CloseHost => self.ops.push_back(HostOp::Close(id)),
+            Action::ResetHost => self.ops.push_back(HostOp::Reset(id)),
+        }
+    }
+
+    fn tcp_opened(&mut self, id: FlowId) {
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        if let Some(tcp) = flow.tcp_mut() {
+            let preamble = std::mem::take(&mut tcp.preamble);
+            if let Some(endpoint) = tcp.endpoint.as_mut() {
+                // The ring is empty and larger than any preamble (`Limits` sees to it).
+                endpoint.send(|space| {
+                    let length = preamble.len().min(space.len());
+                    space[..length].copy_from_slice(&preamble[..length]);
+                    length
+                });
+            }
+        }
+        self.counters.flows_opened += 1;
+        if let Some(info) = self.flow_info(id) {
+            self.events.push(Event::FlowOpened(info));
+        }
+    }
+
+    fn tcp_closed(&mut self, id: FlowId, event: PhaseEvent) {
+        self.counters.flows_closed += 1;
+        if let Some(info) = self.flow_info(id) {
+            self.events.push(Event::FlowClosed { flow: info, reason: closed_by(event) });
+        }
+    }
+
+    /// The host's connection was reset. While the guest is being dialled nobody is left to answer.
+    pub(crate) fn tcp_host_reset(&mut self, id: FlowId) {
+        self.tcp_event(id, PhaseEvent::HostReset);
+        self.tcp_settle(id);
+    }
+
+    /// The guest answered our SYN with an ICMP error.
+    pub(crate) fn tcp_refused_by_icmp(&mut self, id: FlowId) {
+        self.tcp_attempt_refused(id);
+    }
+
+    /// The flow's deadline has come.
+    pub(crate) fn tcp_deadline(&mut self, id: FlowId) {
+        let now = self.now;
+        let limits = &self.config.limits;
+        let grace = Duration::from_millis(limits.close_grace_ms);
+        let (idle, half) = (limits.tcp_idle_secs, limits.half_close_idle_secs);
+        let Some(tcp) = self.flows.get_mut(id).and_then(Flow::tcp_mut) else { return };
+        let moved = |after: Duration| now >= tcp.last_moved + after;
+        let silent = |tcp: &Tcp| now >= tcp.last_heard + GUEST_SILENT;
+        let waiting = tcp.endpoint.as_ref().is_some_and(|e| e.status().to_guest != 0);
+        let over = tcp.phase_deadline.is_some_and(|at| now >= at)
+            || match tcp.phase {
+                Phase::GuestGone => moved(RESET_LINGER),
+                Phase::HostGone => moved(grace),
+                Phase::BothFinished => silent(tcp),
+                Phase::HostFinished | Phase::GuestFinished => {
+                    (half != 0 && moved(Duration::from_secs(half))) || (waiting && silent(tcp))
+                }
+                Phase::Relaying => {
+                    (idle != 0 && moved(Duration::from_secs(idle))) || (waiting && silent(tcp))
+                }
+                Phase::DialingGuest | Phase::DialingHost | Phase::Closed => false,
+            };
+        if over {
+            self.tcp_event(id, PhaseEvent::Deadline);
+        } else if self.tcp_attempt_silence(id).is_some_and(|at| now >= at) {
+            self.tcp_attempt_silent(id);
+        } else if let Some(tcp) = self.flows.get_mut(id).and_then(Flow::tcp_mut)
+            && now >= tcp.last_moved + RING_IDLE
+            && let Some(endpoint) = tcp.endpoint.as_mut()
+        {
+            self.stack.release_idle(endpoint);
+        }
+        // smoltcp's own timers run when it is asked for a frame.
+        self.mark_egress(id);
+    }
+
+    /// smoltcp failed within this flow: it ends here, and no other does.
+    pub(super) fn tcp_fault(&mut self, id: FlowId) {
+        self.drop(DropReason::StackFault);
+        let Some(tcp) = self.flows.get_mut(id).and_then(Flow::tcp_mut) else { return };
+        if let Some(endpoint) = tcp.endpoint.take() {
+            self.stack.discard(endpoint);
+        }
+        let host_open = !matches!(tcp.phase, Phase::BothFinished | Phase::HostGone | Phase::Closed);
+        tcp.phase = Phase::Closed;
+        if host_open {
+            self.ops.push_back(HostOp::Reset(id));
+        }
+        self.counters.flows_closed += 1;
+        if let Some(info) = self.flow_info(id) {
+            self.events
+                .push(Event::FlowClosed { flow: info, reason: CloseReason::StackFault });
+        }
+        self.tcp_remove(id);
+    }
+
+    /// Forgets a flow that is over and has nothing left to tell the guest.
+    pub(crate) fn tcp_reap(&mut self, id: FlowId) {
+        let Some(flow) = self.flows.get(id) else { return };
+        let Some(tcp) = flow.tcp().filter(|tcp| tcp.phase == Phase::Closed) else { return };
+        let pending = tcp.endpoint.as_ref().is_some_and(|endpoint| endpoint.has_reset_to_send());
+        if !pending {
+            self.tcp_remove(id);
+        }
+    }
+
+    fn tcp_remove(&mut self, id: FlowId) {
+        let Some(flow) = self.flows.get(id) else { return };
+        let publish = flow.publish;
+        let ended = flow.tcp().and_then(|tcp| {
+            tcp.time_wait_since?;
+            let (sequence, acknowledgement) = tcp.last_sent;
+            Some(TimeWait { sequence, acknowledgement })
+        });
+        let keep = ended.filter(|_| self.flows.time_wait() < TIME_WAIT_ENTRIES);
+        let body = match keep {
+            Some(ended) => self.flows.retire(id, Body::TimeWait(ended)),
+            None => self.flows.remove(id).map(|flow| flow.body),
+        };
+        if let Some(Body::Tcp(mut tcp)) = body
+            && let Some(endpoint) = tcp.endpoint.take()
+        {
+            self.stack.recycle(endpoint);
+        }
+        if keep.is_some() {
+            self.arm(id, self.now + TIME_WAIT);
+        }
+        if let Some(publish) = publish {
+            self.published.flow_removed(publish);
+        }
+    }
+}
+
+/// What the guest's socket shows that the table has not been told yet.
+fn observed(tcp: &Tcp, status: &EndpointStatus) -> Option<PhaseEvent> {
+    let drained = status.from_guest == 0;
+    let broken = status.closed && (tcp.reset_seen || !tcp.fin_seen);
+    match tcp.phase {
+        Phase::DialingGuest if status.established => Some(PhaseEvent::GuestAnswered),
+        Phase::DialingGuest if status.closed => Some(PhaseEvent::GuestRefused),
+        Phase::Relaying | Phase::HostFinished | Phase::GuestFinished if broken => {
+            Some(PhaseEvent::GuestReset)
+        }
+        Phase::Relaying | Phase::HostFinished if tcp.fin_seen && drained => {
+            Some(PhaseEvent::GuestFin)
+        }
+        Phase::BothFinished if status.closed && tcp.reset_seen => Some(PhaseEvent::GuestReset),
+        Phase::BothFinished if status.closed || status.time_wait => Some(PhaseEvent::GuestClosed),
+        Phase::GuestGone if drained => Some(PhaseEvent::FromGuestDelivered),
+        Phase::HostGone if status.closed => Some(PhaseEvent::GuestReset),
+        Phase::HostGone if status.to_guest == 0 => Some(PhaseEvent::ToGuestDelivered),
+        Phase::DialingGuest
+        | Phase::DialingHost
+        | Phase::Relaying
+        | Phase::HostFinished
+        | Phase::GuestFinished
+        | Phase::BothFinished
+        | Phase::GuestGone
+        | Phase::HostGone
+        | Phase::Closed => None,
+    }
+}
+
+fn refusal(event: PhaseEvent) -> RefuseReason {
+    match event {
+        PhaseEvent::Deadline => RefuseReason::GuestSilent,
+        PhaseEvent::HostReset => RefuseReason::ClientGone,
+        PhaseEvent::Kill => RefuseReason::Killed,
+        PhaseEvent::GuestAnswered
+        | PhaseEvent::GuestRefused
+        | PhaseEvent::HostConnected
+        | PhaseEvent::HostRefused
+        | PhaseEvent::HostEof
+        | PhaseEvent::GuestFin
+        | PhaseEvent::GuestReset
+        | PhaseEvent::ToGuestDelivered
+        | PhaseEvent::FromGuestDelivered
+        | PhaseEvent::GuestClosed => RefuseReason::GuestRefused,
+    }
+}
+
+fn closed_by(event: PhaseEvent) -> CloseReason {
+    match event {
+        PhaseEvent::GuestClosed => CloseReason::Finished,
+        PhaseEvent::GuestReset | PhaseEvent::FromGuestDelivered => CloseReason::GuestReset,
+        PhaseEvent::HostReset | PhaseEvent::ToGuestDelivered => CloseReason::HostReset,
+        PhaseEvent::Kill => CloseReason::Killed,
+        PhaseEvent::GuestAnswered
+        | PhaseEvent::GuestRefused
+        | PhaseEvent::HostConnected
+        | PhaseEvent::HostRefused
+        | PhaseEvent::HostEof
+        | PhaseEvent::GuestFin
+        | PhaseEvent::Deadline => CloseReason::TimedOut,
+    }
+}

@@ -1,0 +1,55 @@
+//! TCP flows, both those a host client opened and (through the same code) those a guest opens.
+//!
+//! Theory of operation. The guest's side of a flow is one smoltcp socket (`stack.rs`), the host's
+//! side is one socket of the shell. `handshake.rs` brings the two together, `relay.rs` moves bytes
+//! and segments, `close.rs` feeds what happened into the table of `../state.rs` and carries out
+//! what it says. `window.rs` keeps the guest within its window, `sequence.rs` chooses initial
+//! sequence numbers, `time_wait.rs` is what remains afterwards.
+//!
+//! A flow costs its record here, about a kilobyte with the socket, and ring memory only while
+//! bytes are in it.
+
+mod close;
+mod handshake;
+mod relay;
+mod segment;
+mod sequence;
+pub(crate) mod stack;
+pub(crate) mod time_wait;
+mod window;
+
+pub(crate) use handshake::Attempts;
+
+use crate::flow::state::Phase;
+use crate::time::Instant;
+use stack::Endpoint;
+use window::WindowGuard;
+
+/// The TCP part of a flow's record.
+pub(crate) struct Tcp {
+    pub(crate) phase: Phase,
+    /// The guest's side; `None` once its stack has failed.
+    pub(crate) endpoint: Option<Endpoint>,
+    pub(crate) guard: WindowGuard,
+    /// Payload bytes per segment that the guest accepts: its own maximum segment size within the
+    /// link's MTU. Super-segments are cut to this by the link.
+    pub(crate) guest_segment: u16,
+    /// When the present phase must have ended.
+    pub(crate) phase_deadline: Option<Instant>,
+    /// When the guest was last heard on this flow.
+    pub(crate) last_heard: Instant,
+    /// When a byte last moved in either direction.
+    pub(crate) last_moved: Instant,
+    /// Since when the guest's socket has been in TIME-WAIT.
+    pub(crate) time_wait_since: Option<Instant>,
+    /// The guest's FIN has arrived.
+    pub(crate) fin_seen: bool,
+    /// A reset from the guest ended the connection.
+    pub(crate) reset_seen: bool,
+    /// Bytes that go to the guest before the client's own: a PROXY header.
+    pub(crate) preamble: Box<[u8]>,
+    /// Which guest addresses to dial, and what became of them.
+    pub(crate) attempts: Attempts,
+    /// Our sequence and acknowledgement numbers behind the last segment sent.
+    pub(crate) last_sent: (u32, u32),
+}

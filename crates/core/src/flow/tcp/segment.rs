@@ -1,0 +1,139 @@
+//! Segments from the guest: checked, kept within the window, handed to the flow's socket.
+//!
+//! Owns what happens between the IP layer and smoltcp, and the answers to segments for which there
+//! is no flow.
+
+use portreeve_wire::packet::{self, IpPacket, Protocol};
+use portreeve_wire::tcp::{self, ControlSegment, TcpHeader};
+use portreeve_wire::{FlowKey, checksum};
+
+use super::stack::StackFault;
+use super::time_wait::Late;
+use crate::drop_reason::DropReason;
+use crate::engine::Engine;
+use crate::flow::{Body, Flow, FlowId};
+
+impl Engine {
+    /// A TCP packet of the guest. `trusted` says that the link vouches for the checksum.
+    pub(crate) fn tcp_from_guest(&mut self, packet: &mut [u8], ip: &IpPacket, trusted: bool) {
+        let segment = &packet[ip.payload.clone()];
+        let Some(header) = TcpHeader::parse(segment) else {
+            return self.drop(DropReason::SegmentMalformed);
+        };
+        if !trusted && !checksum::verify(ip.source, ip.destination, Protocol::TCP, segment) {
+            return self.drop(DropReason::TransportChecksum);
+        }
+        let key = FlowKey::from_guest(
+            Protocol::TCP,
+            ip.source,
+            header.source_port,
+            ip.destination,
+            header.destination_port,
+        );
+        let Some(id) = self.flows.find(&key) else {
+            return self.tcp_without_flow(ip, &header);
+        };
+        let Some(flow) = self.flows.get(id) else { return };
+        match &flow.body {
+            Body::Tcp(_) => self.tcp_segment(id, packet, ip, &header),
+            Body::TimeWait(closed) => match closed.judge(&header) {
+                Late::Acknowledge(answer) => self.outbox.segment(&key, &answer),
+                Late::Recycle => {
+                    self.flows.remove(id);
+                    self.tcp_without_flow(ip, &header);
+                }
+                Late::Ignore => {}
+            },
+            Body::Udp(_) => {}
+        }
+    }
+
+    /// A segment that belongs to nothing: a SYN asks for a way out, the rest is refused.
+    fn tcp_without_flow(&mut self, ip: &IpPacket, header: &TcpHeader) {
+        let key = FlowKey::from_guest(
+            Protocol::TCP,
+            ip.source,
+            header.source_port,
+            ip.destination,
+            header.destination_port,
+        );
+        let opens = header.syn && !header.ack && !header.rst;
+        self.drop(if opens { DropReason::EgressDenied } else { DropReason::NoFlow });
+        if opens {
+            self.refuse_egress(&key);
+        }
+        // Refuse audibly: silence would look like a broken network.
+        let length = ip.payload.len() - header.header_len;
+        if let Some(reset) = ControlSegment::reset_for(header, length) {
+            self.outbox.segment(&key, &reset);
+        }
+    }
+
+    fn tcp_segment(&mut self, id: FlowId, packet: &mut [u8], ip: &IpPacket, header: &TcpHeader) {
+        // smoltcp reads extension headers its own way; no guest puts one before TCP.
+        if ip.destination.is_ipv6() && ip.payload.start != packet::IPV6_HEADER_LEN {
+            return self.drop(DropReason::ExtensionHeader);
+        }
+        let now = self.now;
+        let link_segment = self.link_segment(ip.destination.is_ipv6());
+        let offload = self.segments_offloaded(ip.destination.is_ipv6());
+        let Some(tcp) = self.flows.get_mut(id).and_then(Flow::tcp_mut) else { return };
+        tcp.last_heard = now;
+        let segment = &mut packet[ip.payload.clone()];
+        if header.syn {
+            tcp.guard.on_guest_syn(header, tcp::has_window_scale(segment));
+            tcp.guest_segment = tcp::max_segment_size(segment)
+                .unwrap_or(super::handshake::DEFAULT_SEGMENT)
+                .clamp(SMALLEST_SEGMENT, link_segment);
+            // smoltcp cuts at what the SYN says. Where the link cuts super-segments itself it may
+            // fill a whole packet; the guest's real size stays in the flow's record.
+            let size = if offload { SUPER_SEGMENT } else { tcp.guest_segment };
+            tcp::set_max_segment_size(segment, size);
+        }
+        let length = segment.len() - header.header_len;
+        let allowed = tcp.guard.allowed(header.sequence, length);
+        let mut end = ip.payload.end;
+        if allowed < length {
+            tcp::clear_end_flags(segment);
+            packet::truncate(packet, ip, header.header_len + allowed);
+            end = ip.payload.start + header.header_len + allowed;
+            self.counters.drop(DropReason::BeyondWindow);
+        }
+        self.tcp_ingest(id, &packet[..end], header.rst);
+    }
+
+    fn tcp_ingest(&mut self, id: FlowId, packet: &[u8], reset: bool) {
+        let now = self.now;
+        let Some(tcp) = self.flows.get_mut(id).and_then(Flow::tcp_mut) else { return };
+        let Some(endpoint) = tcp.endpoint.as_mut() else { return };
+        let before = endpoint.status();
+        match self.stack.ingest(endpoint, packet, now) {
+            Ok(Some(answer)) => {
+                let upper = self.outbox.reply(answer);
+                if let Some(header) = upper.and_then(|at| TcpHeader::parse(&answer[at..])) {
+                    tcp.guard.on_sent(&header);
+                }
+            }
+            Ok(None) => {}
+            Err(StackFault) => return self.tcp_fault(id),
+        }
+        let after = endpoint.status();
+        tcp.reset_seen |= reset && after.closed && !before.closed;
+        tcp.fin_seen |= after.fin_received;
+        if after.to_guest != before.to_guest || after.from_guest != before.from_guest {
+            tcp.last_moved = now;
+        }
+        if after.time_wait {
+            tcp.time_wait_since.get_or_insert(now);
+        }
+        self.tcp_settle(id);
+        self.mark_relay(id);
+        self.mark_egress(id);
+    }
+}
+
+/// smoltcp raises smaller sizes to this as well, as Linux does.
+const SMALLEST_SEGMENT: u16 = 48;
+/// Payload of a full packet behind IPv4 or IPv6 and TCP headers; smoltcp takes the smaller of this
+/// and its own MTU.
+const SUPER_SEGMENT: u16 = 65_495;

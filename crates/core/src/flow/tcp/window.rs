@@ -1,0 +1,116 @@
+//! The window guard: nothing beyond the window advertised to the guest reaches smoltcp.
+//!
+//! Owns our own record of the right edge. The released smoltcp remembers the window of a SYN, which
+//! is never scaled, and later shifts it as if it were; a guest that sends far beyond its window
+//! before our first acknowledgement then drives its ring buffer into an assertion. So the edge is
+//! kept here from the segments that really left (RFC 9293 §3.8.6, RFC 7323 §2.2), and what lies
+//! beyond it is cut off before smoltcp sees it.
+
+use portreeve_wire::tcp::TcpHeader;
+
+/// The right edge of the receive window, as the guest was told.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct WindowGuard {
+    edge: Option<u32>,
+    /// Shift for windows in segments other than SYNs.
+    shift: u8,
+    /// Window that a SYN of ours carries.
+    syn_window: u32,
+}
+
+impl WindowGuard {
+    /// A guard for a receive ring of `capacity` bytes.
+    pub(crate) fn new(capacity: usize) -> Self {
+        // The same rule as smoltcp's: as many bits as the capacity has beyond sixteen.
+        let bits = usize::BITS - capacity.leading_zeros();
+        Self {
+            edge: None,
+            shift: u8::try_from(bits.saturating_sub(16)).unwrap_or(14).min(14),
+            syn_window: u32::try_from(capacity).unwrap_or(u32::MAX).min(0xffff),
+        }
+    }
+
+    /// The guest's SYN or SYN-ACK: from here on its first byte is known.
+    pub(crate) fn on_guest_syn(&mut self, header: &TcpHeader, scales: bool) {
+        if !scales {
+            self.shift = 0;
+        }
+        if self.edge.is_none() {
+            self.edge = Some(header.sequence.wrapping_add(1).wrapping_add(self.syn_window));
+        }
+    }
+
+    /// A segment of ours left for the guest.
+    pub(crate) fn on_sent(&mut self, header: &TcpHeader) {
+        if !header.ack || header.rst {
+            return;
+        }
+        let shift = if header.syn { 0 } else { self.shift };
+        let edge = header.acknowledgement.wrapping_add(u32::from(header.window) << shift);
+        // An edge never moves back: what was once allowed may be on its way.
+        if self.edge.is_none_or(|old| is_after(edge, old)) {
+            self.edge = Some(edge);
+        }
+    }
+
+    /// How many of `length` payload bytes starting at `sequence` lie within the window.
+    pub(crate) fn allowed(&self, sequence: u32, length: usize) -> usize {
+        let Some(edge) = self.edge else { return 0 };
+        if is_after(sequence, edge) {
+            return 0;
+        }
+        length.min(edge.wrapping_sub(sequence) as usize)
+    }
+}
+
+/// Whether `a` lies after `b` in sequence space. RFC 9293 §3.4.
+fn is_after(a: u32, b: u32) -> bool {
+    a != b && a.wrapping_sub(b) < 1 << 31
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(ack: u32, window: u16, syn: bool) -> TcpHeader {
+        TcpHeader {
+            source_port: 1,
+            destination_port: 2,
+            sequence: 0,
+            acknowledgement: ack,
+            window,
+            header_len: 20,
+            syn,
+            ack: true,
+            fin: false,
+            rst: false,
+        }
+    }
+
+    #[test]
+    fn a_syn_window_is_never_scaled() {
+        let mut guard = WindowGuard::new(1 << 18);
+        let mut syn = sent(0, 0, true);
+        syn.sequence = 100;
+        guard.on_guest_syn(&syn, true);
+        assert_eq!(guard.allowed(101, 1_000_000), 65_535);
+        guard.on_sent(&sent(101, 0x8000, false));
+        assert_eq!(guard.allowed(101, 1_000_000), 0x8000 << 3);
+    }
+
+    #[test]
+    fn the_edge_wraps_and_never_moves_back() {
+        let mut guard = WindowGuard::new(1 << 15);
+        guard.on_sent(&sent(u32::MAX - 10, 100, false));
+        assert_eq!(guard.allowed(u32::MAX - 10, 500), 100);
+        assert_eq!(guard.allowed(50, 500), 39);
+        assert_eq!(guard.allowed(90, 500), 0);
+        guard.on_sent(&sent(u32::MAX - 10, 10, false));
+        assert_eq!(guard.allowed(u32::MAX - 10, 500), 100);
+    }
+
+    #[test]
+    fn before_a_syn_nothing_is_allowed() {
+        assert_eq!(WindowGuard::new(65_536).allowed(0, 10), 0);
+    }
+}

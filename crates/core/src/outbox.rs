@@ -1,0 +1,272 @@
+//! Frames for the guest that do not come from a TCP socket, and the headers around all that do.
+//!
+//! Owns two bounded queues: complete small frames (answers of the gateway, resets, ICMP errors) and
+//! datagrams on their way to the guest, which are cut into fragments only as the link takes them.
+//! Knows the two hardware addresses. Never decides what is sent.
+
+use std::collections::VecDeque;
+
+use portreeve_wire::ethernet::{ETHERNET_HEADER_LEN, EtherType, EthernetHeader};
+use portreeve_wire::packet::{
+    DEFAULT_HOP_LIMIT, IPV4_HEADER_LEN, IPV6_HEADER_LEN, IpHeader, Protocol,
+};
+use portreeve_wire::tcp::{ControlSegment, TCP_HEADER_LEN};
+use portreeve_wire::udp::{self, UDP_HEADER_LEN};
+use portreeve_wire::{FlowKey, VIRTIO_NET_HDR_LEN, VirtioNetHdr};
+
+use crate::fragment::Pieces;
+
+/// Where the IP packet starts in a frame buffer.
+pub(crate) const PACKET_OFFSET: usize = VIRTIO_NET_HDR_LEN + ETHERNET_HEADER_LEN;
+
+/// What waits for the link.
+pub(crate) struct Outbox {
+    gateway_mac: [u8; 6],
+    pub(crate) guest_mac: Option<[u8; 6]>,
+    mtu: usize,
+    frames: VecDeque<Vec<u8>>,
+    max_frames: usize,
+    spare: Vec<Vec<u8>>,
+    datagrams: VecDeque<Datagram>,
+    datagram_bytes: usize,
+    max_datagram_bytes: usize,
+    identification: u32,
+    /// Frames that found the queue full.
+    pub(crate) overflow: u64,
+}
+
+struct Datagram {
+    key: FlowKey,
+    /// UDP header and payload.
+    bytes: Vec<u8>,
+    pieces: Pieces,
+}
+
+impl Outbox {
+    pub(crate) fn new(
+        gateway_mac: [u8; 6],
+        guest_mac: Option<[u8; 6]>,
+        mtu: u16,
+        max_frames: usize,
+        max_datagram_bytes: usize,
+        identification: u32,
+    ) -> Self {
+        Self {
+            gateway_mac,
+            guest_mac,
+            mtu: usize::from(mtu),
+            frames: VecDeque::new(),
+            max_frames,
+            spare: Vec::new(),
+            datagrams: VecDeque::new(),
+            datagram_bytes: 0,
+            max_datagram_bytes,
+            identification,
+            overflow: 0,
+        }
+    }
+
+    /// Distance from the start of the Ethernet frame to `offset` within the packet, as the
+    /// virtio-net header counts.
+    pub(crate) fn ethernet_offset(&self, offset: usize) -> u16 {
+        u16::try_from(ETHERNET_HEADER_LEN + offset).unwrap_or(u16::MAX)
+    }
+
+    /// Puts both headers in front of the packet that stands at [`PACKET_OFFSET`] and returns the
+    /// length of the whole.
+    pub(crate) fn finish(
+        &self,
+        frame: &mut [u8],
+        packet_len: usize,
+        v6: bool,
+        offload: &VirtioNetHdr,
+    ) -> usize {
+        offload.emit(&mut frame[..VIRTIO_NET_HDR_LEN]);
+        let header = EthernetHeader {
+            destination: self.guest_mac.unwrap_or(UNKNOWN_GUEST),
+            source: self.gateway_mac,
+            ethertype: if v6 { EtherType::Ipv6 } else { EtherType::Ipv4 },
+        };
+        header.emit(&mut frame[VIRTIO_NET_HDR_LEN..PACKET_OFFSET]);
+        PACKET_OFFSET + packet_len
+    }
+
+    /// Queues a segment without data for the guest's side of `key`.
+    pub(crate) fn segment(&mut self, key: &FlowKey, segment: &ControlSegment) {
+        let (source, destination) = (key.remote.ip(), key.guest.ip());
+        self.ip(source, destination, Protocol::TCP, TCP_HEADER_LEN, DEFAULT_HOP_LIMIT, |out| {
+            segment.emit(source, destination, out);
+        });
+    }
+
+    /// Queues a packet that smoltcp answered with; TCP checksums are filled in here. Returns where
+    /// its TCP header stands, if it is TCP.
+    pub(crate) fn reply(&mut self, packet: &[u8]) -> Option<usize> {
+        let v6 = packet.first().is_some_and(|byte| byte >> 4 == 6);
+        let (upper, protocol) = if v6 {
+            (IPV6_HEADER_LEN, *packet.get(6)?)
+        } else {
+            (IPV4_HEADER_LEN, *packet.get(9)?)
+        };
+        if protocol != Protocol::TCP || packet.len() < upper + TCP_HEADER_LEN {
+            return None;
+        }
+        let mut frame = self.buffer(PACKET_OFFSET + packet.len())?;
+        frame[PACKET_OFFSET..].copy_from_slice(packet);
+        crate::fragment::fill_tcp_checksum(&mut frame[PACKET_OFFSET..], upper);
+        self.finish(&mut frame, packet.len(), v6, &VirtioNetHdr::default());
+        self.frames.push_back(frame);
+        Some(upper)
+    }
+
+    /// Queues one IP packet whose `length` upper-layer bytes `fill` writes.
+    pub(crate) fn ip(
+        &mut self,
+        source: std::net::IpAddr,
+        destination: std::net::IpAddr,
+        protocol: u8,
+        length: usize,
+        hop_limit: u8,
+        fill: impl FnOnce(&mut [u8]),
+    ) {
+        let header = IpHeader {
+            source,
+            destination,
+            protocol,
+            hop_limit,
+            payload_len: length,
+            fragment: None,
+        };
+        let packet_len = header.len() + length;
+        let Some(mut frame) = self.buffer(PACKET_OFFSET + packet_len) else { return };
+        header.emit(&mut frame[PACKET_OFFSET..]);
+        fill(&mut frame[PACKET_OFFSET + header.len()..]);
+        self.finish(&mut frame, packet_len, destination.is_ipv6(), &VirtioNetHdr::default());
+        self.frames.push_back(frame);
+    }
+
+    /// Queues a frame that is not IP, or not for the guest's unicast address.
+    pub(crate) fn raw(
+        &mut self,
+        destination: [u8; 6],
+        ethertype: EtherType,
+        length: usize,
+        fill: impl FnOnce(&mut [u8]),
+    ) {
+        let Some(mut frame) = self.buffer(PACKET_OFFSET + length) else { return };
+        VirtioNetHdr::default().emit(&mut frame[..VIRTIO_NET_HDR_LEN]);
+        EthernetHeader { destination, source: self.gateway_mac, ethertype }
+            .emit(&mut frame[VIRTIO_NET_HDR_LEN..PACKET_OFFSET]);
+        fill(&mut frame[PACKET_OFFSET..]);
+        self.frames.push_back(frame);
+    }
+
+    /// Bytes of datagrams that may still be queued.
+    pub(crate) fn datagram_room(&self) -> usize {
+        self.max_datagram_bytes.saturating_sub(self.datagram_bytes)
+    }
+
+    /// Queues a datagram from `key.remote` to `key.guest`; `false` when there is no room.
+    pub(crate) fn datagram(&mut self, key: &FlowKey, payloads: [&[u8]; 2]) -> bool {
+        let length = UDP_HEADER_LEN + payloads[0].len() + payloads[1].len();
+        if length > self.datagram_room() || length > 65_535 - IPV4_HEADER_LEN {
+            return false;
+        }
+        let mut bytes = self.spare.pop().unwrap_or_default();
+        bytes.clear();
+        bytes.resize(UDP_HEADER_LEN, 0);
+        bytes.extend_from_slice(payloads[0]);
+        bytes.extend_from_slice(payloads[1]);
+        let (header, payload) = bytes.split_at_mut(UDP_HEADER_LEN);
+        udp::emit_header(
+            (key.remote.ip(), key.remote.port()),
+            (key.guest.ip(), key.guest.port()),
+            payload,
+            header,
+        );
+        self.identification = self.identification.wrapping_add(1);
+        let v6 = key.guest.is_ipv6();
+        let pieces = Pieces::new(bytes.len(), self.mtu, v6, self.identification);
+        self.datagram_bytes += bytes.len();
+        self.datagrams.push_back(Datagram { key: *key, bytes, pieces });
+        true
+    }
+
+    /// Whether anything waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.frames.is_empty() && self.datagrams.is_empty()
+    }
+
+    /// The next queued frame, copied or built into `frame`; 0 when none waits.
+    pub(crate) fn poll(&mut self, frame: &mut [u8]) -> usize {
+        if let Some(ready) = self.frames.pop_front() {
+            frame[..ready.len()].copy_from_slice(&ready);
+            let length = ready.len();
+            self.spare(ready);
+            return length;
+        }
+        let Some(front) = self.datagrams.front_mut() else { return 0 };
+        let Some((range, fragment)) = front.pieces.next() else {
+            if let Some(done) = self.datagrams.pop_front() {
+                self.datagram_bytes -= done.bytes.len();
+                self.spare(done.bytes);
+            }
+            return self.poll(frame);
+        };
+        let header = IpHeader {
+            source: front.key.remote.ip(),
+            destination: front.key.guest.ip(),
+            protocol: Protocol::UDP,
+            hop_limit: DEFAULT_HOP_LIMIT,
+            payload_len: range.len(),
+            fragment,
+        };
+        header.emit(&mut frame[PACKET_OFFSET..]);
+        let at = PACKET_OFFSET + header.len();
+        frame[at..at + range.len()].copy_from_slice(&front.bytes[range.clone()]);
+        let (packet_len, v6) = (header.len() + range.len(), header.destination.is_ipv6());
+        if front.pieces.is_done()
+            && let Some(done) = self.datagrams.pop_front()
+        {
+            self.datagram_bytes -= done.bytes.len();
+            self.spare(done.bytes);
+        }
+        self.finish(frame, packet_len, v6, &VirtioNetHdr::default())
+    }
+
+    /// As [`Outbox::poll`], but only frames that name their destination themselves: what may leave
+    /// while the guest's hardware address is unknown.
+    pub(crate) fn poll_addressed(&mut self, frame: &mut [u8]) -> usize {
+        let addressed = |ready: &Vec<u8>| ready[VIRTIO_NET_HDR_LEN..][..6] != UNKNOWN_GUEST;
+        match self.frames.iter().position(addressed) {
+            Some(at) => {
+                self.frames.swap(0, at);
+                self.poll(frame)
+            }
+            None => 0,
+        }
+    }
+
+    fn buffer(&mut self, length: usize) -> Option<Vec<u8>> {
+        if self.frames.len() >= self.max_frames {
+            self.overflow += 1;
+            return None;
+        }
+        let mut buffer = self.spare.pop().unwrap_or_default();
+        buffer.clear();
+        buffer.resize(length, 0);
+        Some(buffer)
+    }
+
+    fn spare(&mut self, buffer: Vec<u8>) {
+        if self.spare.len() < SPARE_BUFFERS && buffer.capacity() <= SPARE_BUFFER_LEN {
+            self.spare.push(buffer);
+        }
+    }
+}
+
+/// Stands where the guest's hardware address is not known yet; such a frame does not leave.
+const UNKNOWN_GUEST: [u8; 6] = [0; 6];
+/// Buffers kept for the next frames, and the largest worth keeping.
+const SPARE_BUFFERS: usize = 256;
+const SPARE_BUFFER_LEN: usize = 16 * 1024;

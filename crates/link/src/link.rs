@@ -1,0 +1,73 @@
+//! The contract every link keeps.
+//!
+//! Owns the trait and what it promises to an event loop with edge-triggered readiness; never a
+//! transport. The header in front of each frame is `virtio_net_hdr_v1`
+//! (Virtual I/O Device (VIRTIO) version 1.2 §5.1.6), little endian, twelve bytes.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use portreeve_wire::VIRTIO_NET_HDR_LEN;
+
+/// A receive buffer of this size holds whatever a link delivers: the header, an Ethernet header
+/// with one VLAN tag, and the largest packet that IP's length fields can say.
+pub const MAX_FRAME_LEN: usize = VIRTIO_NET_HDR_LEN + 14 + 4 + 40 + 65_535;
+
+/// What a link completes by itself, so that it may be handed over unfinished.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Capabilities {
+    /// TCP and UDP checksums may be left partial (`needs_csum`).
+    pub checksum_offload: bool,
+    /// TCP super-segments over IPv4.
+    pub tso4: bool,
+    /// TCP super-segments over IPv6.
+    pub tso6: bool,
+    /// UDP super-segments (USO), either family.
+    pub uso: bool,
+    /// Largest IP packet the guest's interface takes in one frame.
+    pub mtu: u16,
+}
+
+/// A guest's transport for Ethernet frames.
+///
+/// # Frames
+/// Buffers always hold the twelve bytes of a virtio-net header, then the Ethernet frame, in both
+/// directions and on every link. A link whose transport has no such header fills and strips it.
+/// `num_buffers` has no meaning here and is to be ignored.
+///
+/// # Readiness
+/// [`event_fd`](Self::event_fd) is made for `epoll` with edge-triggered interest in reading and
+/// writing. After [`receive`](Self::receive) has returned `WouldBlock`, the next frame causes a
+/// new readable edge; after [`send`](Self::send) has returned `WouldBlock`, room causes a new
+/// writable edge. Before they return it, no edge is owed: the caller goes on until they do, or
+/// remembers to come back. Spurious edges are possible, and a level-triggered wait for writing
+/// tells nothing.
+pub trait Link: Send {
+    /// What may be handed to [`send`](Self::send) unfinished. Constant while the link lives.
+    fn capabilities(&self) -> Capabilities;
+
+    /// The descriptor to poll: readable means frames from the guest, writable room again.
+    fn event_fd(&self) -> BorrowedFd<'_>;
+
+    /// Takes one frame from the guest into `buf` and returns its length, header included.
+    ///
+    /// `buf` should have [`MAX_FRAME_LEN`] bytes: what does not fit may be cut off. The content
+    /// is the guest's and may be anything, but the length is never below the header's.
+    ///
+    /// # Errors
+    /// - `WouldBlock`: nothing there, wait for the next readable edge.
+    /// - `BrokenPipe`: the guest is gone for good.
+    /// - Any other: this call failed, the link lives.
+    fn receive(&mut self, buf: &mut [u8]) -> io::Result<usize>;
+
+    /// Hands one frame to the guest: all of it or nothing, and what was taken is never lost.
+    ///
+    /// # Errors
+    /// - `WouldBlock`: nothing was taken, try again after the next writable edge.
+    /// - `BrokenPipe`: the guest is gone for good.
+    /// - `InvalidInput`: this frame can never be sent: malformed, or unfinished in a way
+    ///   [`capabilities`](Self::capabilities) does not offer.
+    /// - `NetworkDown`: the guest's interface is down; the frame was not taken.
+    /// - Any other: this call failed, the frame was not taken, the link lives.
+    fn send(&mut self, frame: &[u8]) -> io::Result<()>;
+}

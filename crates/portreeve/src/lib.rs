@@ -1,0 +1,1 @@
+//! A user-space network engine for microVMs, namespaces and sandboxes.

@@ -1,0 +1,1 @@
+//! Simulated link, guest and host for testing the engine.

@@ -1,0 +1,27 @@
+//! Configuration and API types of Portreeve, and the grammar of publish specifications.
+//!
+//! Owns the vocabulary the other crates share: addresses of the guest's link ([`Addressing`]),
+//! what to publish ([`PublishSpec`], [`PublishRequest`]) and what is published
+//! ([`PublishedPort`]), and every limit ([`Limits`]). Types that stand in configuration files or
+//! in the API are `serde` and `schemars` types.
+//!
+//! Never does I/O, never reads a clock, and holds no logic beyond parsing and checking.
+
+#![forbid(unsafe_code)]
+
+mod addressing;
+mod limits;
+mod net;
+mod publish;
+mod published;
+mod source;
+
+pub use addressing::{Addressing, AddressingError, Ipv4Link, Ipv6Link};
+pub use limits::{Limits, LimitsError, MAX_REQUESTS_PER_SPEC, MAX_SPEC_LEN};
+pub use net::{MacAddr, ParseMacAddrError, ParseTransportError, Transport};
+pub use publish::{
+    HostBind, HostPorts, Listen, MAX_UNIX_PATH, PublishItem, PublishLongForm, PublishPort,
+    PublishRequest, PublishRequestError, PublishSpec, SpecError,
+};
+pub use published::{HostEndpoint, PublishId, PublishedPort};
+pub use source::{ParseSourceModeError, SourceMode};

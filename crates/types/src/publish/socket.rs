@@ -1,0 +1,98 @@
+//! The short forms that name a socket: one made at a path, and one inherited.
+//!
+//! Never opens or looks at one.
+//! Spec: `unix:PATH:GUEST_PORT`, `fd:N:GUEST_PORT[/PROTO]`; unix(7), sd_listen_fds(3).
+
+use std::path::{Path, PathBuf};
+
+use super::{
+    error::Fault,
+    part::Part,
+    ports,
+    request::{FIRST_INHERITED_FD, unusable_unix_path},
+    spec::Meaning,
+};
+use crate::Transport;
+
+/// Reads what follows `unix:`.
+pub(super) fn unix(rest: Part<'_>) -> Result<Meaning, Fault> {
+    let Some((path, tail)) = rest.rsplit_once(':') else {
+        return Err(Fault::at(
+            rest.after(),
+            "expected `:GUEST_PORT`",
+            "no guest port follows the path",
+        )
+        .help(UNIX_FORM));
+    };
+    if tail.text().starts_with('/') && path.text().bytes().all(|byte| byte.is_ascii_digit()) {
+        let swapped = rest.replaced(&format!("{}:{}", tail.text(), path.text()));
+        return Err(Fault::at(
+            tail,
+            "expected a guest port",
+            "the path comes before the guest port",
+        )
+        .help(UNIX_FORM)
+        .suggest(swapped));
+    }
+    if let Some(reason) = unusable_unix_path(Path::new(path.text())) {
+        let message = format!("no socket can be made at `{}`: {reason}", path.text());
+        return Err(Fault::at(path, "expected an absolute path", message).help(UNIX_HELP));
+    }
+    let (guest, protocol) = match tail.split_once('/') {
+        Some((guest, protocol)) => (guest, Some(protocol)),
+        None => (tail, None),
+    };
+    let guest_port = ports::guest_port(guest, "one socket leads to one port")
+        .map_err(|fault| fault.help(UNIX_FORM))?;
+    if ports::optional_transports(protocol)? != Some(Transport::Tcp) {
+        let slash_and_protocol = guest.after().to(tail);
+        return Err(Fault::at(slash_and_protocol, "expected /tcp or nothing", UNIX_TCP_ONLY)
+            .help(UNIX_FORM)
+            .suggest(slash_and_protocol.replaced("")));
+    }
+    Ok(Meaning::Unix { path: PathBuf::from(path.text()), guest: guest_port })
+}
+
+/// Reads what follows `fd:`.
+pub(super) fn fd(rest: Part<'_>) -> Result<Meaning, Fault> {
+    let (number, tail) = match rest.split_once(':') {
+        Some((number, tail)) => (number, Some(tail)),
+        None => (rest, None),
+    };
+    let fd = descriptor(number)?;
+    let Some(tail) = tail else {
+        let message = "no guest port follows the file descriptor";
+        return Err(Fault::at(rest.after(), "expected `:GUEST_PORT`", message).help(FD_FORM));
+    };
+    let (guest, protocol) = match tail.split_once('/') {
+        Some((guest, protocol)) => (guest, Some(protocol)),
+        None => (tail, None),
+    };
+    let guest = ports::guest_port(guest, "one socket leads to one port")
+        .map_err(|fault| fault.help(FD_FORM))?;
+    let Some(transport) = ports::optional_transports(protocol)? else {
+        let message = "one socket is either tcp or udp";
+        return Err(
+            Fault::at(protocol.unwrap_or(tail), "expected tcp or udp", message).help(FD_FORM)
+        );
+    };
+    Ok(Meaning::Fd { fd, guest, transport })
+}
+
+fn descriptor(part: Part<'_>) -> Result<i32, Fault> {
+    let text = part.text();
+    let plain_digits = text.bytes().all(|byte| byte.is_ascii_digit())
+        && !(text.len() > 1 && text.starts_with('0'));
+    let message = match text.parse::<i32>().ok().filter(|_| plain_digits) {
+        Some(fd) if fd >= FIRST_INHERITED_FD => return Ok(fd),
+        Some(fd) => format!("file descriptor {fd} is a standard stream, not an inherited socket"),
+        None if text.is_empty() => "the number of the file descriptor is missing".to_owned(),
+        None => format!("`{text}` is not the number of a file descriptor"),
+    };
+    Err(Fault::at(part, "expected a number from 3", message).help(FD_FORM))
+}
+
+pub(super) const UNIX_FORM: &str = "the form is unix:PATH:GUEST_PORT";
+const UNIX_HELP: &str = "the engine need not run in your directory: unix:$PWD/web.sock:80";
+const UNIX_TCP_ONLY: &str = "a Unix socket carries tcp only";
+pub(super) const FD_FORM: &str = "the form is fd:N:GUEST_PORT[/PROTO], with N from 3 on";

@@ -1,0 +1,1 @@
+//! End-to-end tests: the Linux kernel as a guest.
