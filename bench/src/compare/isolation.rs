@@ -16,11 +16,14 @@ use std::{
 use rustix::{
     fs::{CWD, FileType, Mode, makedev, mknodat},
     mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change},
-    process::{Resource, Rlimit, geteuid, setrlimit},
+    process::{Resource, Rlimit, geteuid, getrlimit, setrlimit},
 };
 
 use super::environment::memory_sysctls;
-use crate::sys::{Fresh, unshare};
+use crate::{
+    socket::raise_fd_limit,
+    sys::{Fresh, unshare},
+};
 
 /// Mounted over in the private mount namespace; it exists wherever there is a glibc.
 const SCRATCH: &str = "/dev/shm";
@@ -78,8 +81,7 @@ pub(super) fn prepare() -> io::Result<Ground> {
     unshare(Fresh::NetworkAndMounts).map_err(named("unshare(CLONE_NEWNET|CLONE_NEWNS)"))?;
     thread::spawn(end_with_caller);
     private_mounts().map_err(named("private mounts"))?;
-    let limit = Rlimit { current: Some(FILE_LIMIT), maximum: Some(FILE_LIMIT) };
-    setrlimit(Resource::Nofile, limit).map_err(|error| named("RLIMIT_NOFILE")(error.into()))?;
+    file_limit().map_err(named("RLIMIT_NOFILE"))?;
 
     let scratch = PathBuf::from(SCRATCH);
     let program = scratch.join("portreeve-bench");
@@ -87,6 +89,19 @@ pub(super) fn prepare() -> io::Result<Ground> {
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
     let no_subordinate_ids = subordinate_ids(&scratch).err().map(|error| error.to_string());
     Ok(Ground { scratch, program, no_subordinate_ids })
+}
+
+/// Not every root may exceed its hard limit; then the engines have to do with that.
+fn file_limit() -> io::Result<()> {
+    let hard = getrlimit(Resource::Nofile).maximum;
+    if hard.is_none_or(|hard| hard >= FILE_LIMIT) {
+        return raise_fd_limit();
+    }
+    let wanted = Rlimit { current: Some(FILE_LIMIT), maximum: Some(FILE_LIMIT) };
+    match setrlimit(Resource::Nofile, wanted) {
+        Ok(()) => Ok(()),
+        Err(_) => raise_fd_limit(),
+    }
 }
 
 fn end_with_caller() {

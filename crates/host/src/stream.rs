@@ -56,7 +56,9 @@ impl Stream {
             Some(address) => HostError::new("connect", address, error),
             None => HostError::new("connect", "an accepted connection", error),
         };
-        self.take_error().map_err(fault)?.map_or(Ok(()), |error| Err(fault(error)))?;
+        if let Some(error) = self.take_error().map_err(fault)? {
+            return Err(fault(error));
+        }
         match rustix::net::getpeername(&self.fd) {
             Ok(_) => Ok(()),
             Err(rustix::io::Errno::NOTCONN) => Err(fault(io::ErrorKind::WouldBlock.into())),

@@ -32,8 +32,11 @@ pub(crate) struct Command {
 impl Command {
     pub(crate) fn new(options: &SandboxOptions) -> Result<Self, Error> {
         let variables = merged_environment(std::env::vars_os(), &options.env);
-        let arguments: Vec<_> =
-            options.command.iter().map(|word| c_string("command", word.clone())).collect::<Result<_, _>>()?;
+        let arguments: Vec<_> = options
+            .command
+            .iter()
+            .map(|word| c_string("command", word.clone()))
+            .collect::<Result<_, _>>()?;
         let environment = variables
             .iter()
             .map(|(name, value)| {
@@ -53,7 +56,8 @@ impl Command {
             .into_iter()
             .map(|file| c_string("command", file))
             .collect::<Result<_, _>>()?;
-        let cwd = options.cwd.clone().map(|path| c_string("cwd", path.into_os_string())).transpose()?;
+        let cwd =
+            options.cwd.clone().map(|path| c_string("cwd", path.into_os_string())).transpose()?;
         Ok(Self { candidates, arguments, environment, cwd })
     }
 

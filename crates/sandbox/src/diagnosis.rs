@@ -130,7 +130,9 @@ impl TunCause {
             Some(libc::ENOENT | libc::ENOTDIR) => Self::Missing,
             Some(libc::ENODEV | libc::ENXIO) => Self::NoDriver,
             Some(libc::EACCES | libc::EPERM) => match fs::metadata(crate::tap::TUN_DEVICE) {
-                Ok(file) if file.mode() & 0o006 != 0o006 && !rustix::process::geteuid().is_root() => {
+                Ok(file)
+                    if file.mode() & 0o006 != 0o006 && !rustix::process::geteuid().is_root() =>
+                {
                     Self::Permissions { mode: file.mode() & 0o777 }
                 }
                 Ok(_) => Self::Forbidden,
@@ -189,9 +191,6 @@ mod tests {
         assert!(from(libc::ENODEV).help().contains("modprobe tun"));
         let refused = TunCause::Permissions { mode: 0o600 };
         assert!(refused.help().contains("chmod 0666 /dev/net/tun"));
-        assert_eq!(
-            refused.to_string(),
-            "its permissions (0600) do not let this user open it"
-        );
+        assert_eq!(refused.to_string(), "its permissions (0600) do not let this user open it");
     }
 }

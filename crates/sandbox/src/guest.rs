@@ -93,14 +93,11 @@ fn await_ready(channel: Channel) -> Result<Made, Error> {
         };
         match report {
             FromInit::Born(pid) => guest = Some(open_init(pid)?),
-            FromInit::Warning { step, errno, detail } => warnings.push(warning(step, errno, detail)),
-            // The maker's failure means that there is no init to wait for; init's own does not.
-            FromInit::Failed { step, errno, detail } => {
-                failure = Some(failed(step, errno, detail));
-                if step <= Step::Init {
-                    break;
-                }
+            FromInit::Warning { step, errno, detail } => {
+                warnings.push(warning(step, errno, detail))
             }
+            // If it was the maker that failed, there is no init and the channel closes now.
+            FromInit::Failed { step, errno, detail } => failure = Some(failed(step, errno, detail)),
             FromInit::Ready => ready = two(fds),
             FromInit::Started
             | FromInit::NotExecuted { .. }

@@ -17,8 +17,8 @@ use crate::channel::{Arrival, Channel, FromInit, Step, ToInit};
 use crate::error::{AtStep, Fault};
 use crate::namespaces::REPORTED;
 use crate::plan::Plan;
-use crate::sys::signal::{self, SignalFd, SignalSet};
 use crate::sys::process;
+use crate::sys::signal::{self, SignalFd, SignalSet};
 use crate::{mounts, network, sysctl, tap};
 
 /// The life of the guest's init; the answer is its exit code.
@@ -77,9 +77,7 @@ fn set_up(plan: &Plan, channel: &Channel) -> Result<(), Fault> {
         channel.report(&warning, &[]).at(Step::HandOver)?;
     }
     let namespace = std::fs::File::open("/proc/self/ns/net").at(Step::HandOver)?;
-    channel
-        .report(&FromInit::Ready, &[queue.as_fd(), namespace.as_fd()])
-        .at(Step::HandOver)
+    channel.report(&FromInit::Ready, &[queue.as_fd(), namespace.as_fd()]).at(Step::HandOver)
 }
 
 fn set_up_network(plan: &Plan, channel: &Channel) -> Result<(), Fault> {

@@ -99,7 +99,10 @@ impl JobControl {
         self.given = has_terminal;
         let had = self.given;
         self.take_back();
-        if had && violently && let Some(modes) = &self.modes {
+        if had
+            && violently
+            && let Some(modes) = &self.modes
+        {
             with_terminal_signals_blocked(|| {
                 // Without it the terminal is as the command left it, no worse.
                 let _ = rustix::termios::tcsetattr(&self.terminal, OptionalActions::Drain, modes);

@@ -120,8 +120,12 @@ impl Rtnetlink {
 
     fn set_up(&mut self, index: u32) -> io::Result<()> {
         let mut message = LinkMessage::default();
-        message.header =
-            LinkHeader { index, flags: LinkFlags::Up, change_mask: LinkFlags::Up, ..Default::default() };
+        message.header = LinkHeader {
+            index,
+            flags: LinkFlags::Up,
+            change_mask: LinkFlags::Up,
+            ..Default::default()
+        };
         self.request(RouteNetlinkMessage::SetLink(message), 0)
     }
 

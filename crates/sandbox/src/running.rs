@@ -16,8 +16,7 @@ use crate::guest::{self, Guest};
 use crate::job_control::JobControl;
 use crate::sys::signal::{self, LAST_SIGNAL, Received, SignalFd, SignalSet};
 
-/// The signals a supervisor passes on. Two more are blocked with them: none may end or stop this
-/// process before the command has had its say.
+/// The signals a supervisor passes on.
 const FORWARDED: [i32; 9] = [
     libc::SIGHUP,
     libc::SIGINT,
@@ -115,7 +114,8 @@ impl Running {
             if let Some(status) = self.poll_exit()? {
                 return Ok(status);
             }
-            let mut events = [epoll::Event { flags: EventFlags::empty(), data: EventData::new_u64(0) }];
+            let mut events =
+                [epoll::Event { flags: EventFlags::empty(), data: EventData::new_u64(0) }];
             match epoll::wait(&self.ready, &mut events, None) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(errno) => return Err(Error::io("epoll_wait")(errno.into())),
@@ -190,10 +190,10 @@ impl Running {
 
     fn pass_on(&mut self, received: Received) {
         let order = match received.signal {
-            libc::SIGCONT => match &mut self.job {
-                Some(job) if job.continued() => ToInit::Resume { foreground: true },
-                _ => return,
-            },
+            libc::SIGCONT => {
+                let foreground = self.job.as_mut().is_some_and(JobControl::continued);
+                ToInit::Resume { foreground }
+            }
             // The terminal sends to whole groups; the command's would have been meant.
             signal if received.from_kernel => ToInit::SignalGroup(signal),
             signal => ToInit::Signal(signal),
@@ -277,7 +277,7 @@ fn low_byte(number: i32) -> u8 {
 
 fn readiness(guest: &Guest, signals: Option<&Forwarding>) -> Result<OwnedFd, Errno> {
     let ready = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-    let mut add = |fd: BorrowedFd<'_>| epoll::add(&ready, fd, EventData::new_u64(0), EventFlags::IN);
+    let add = |fd: BorrowedFd<'_>| epoll::add(&ready, fd, EventData::new_u64(0), EventFlags::IN);
     add(guest.channel.as_fd())?;
     add(guest.pidfd.as_fd())?;
     if let Some(signals) = signals {

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 pub(crate) const LAST_SIGNAL: i32 = 64;
 
 /// A set of signals.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct SignalSet(libc::sigset_t);
 
 impl SignalSet {
@@ -138,6 +138,7 @@ pub(crate) struct Received {
 }
 
 /// Blocked signals as a readable, non-blocking descriptor.
+#[derive(Debug)]
 pub(crate) struct SignalFd(OwnedFd);
 
 impl SignalFd {
@@ -165,7 +166,8 @@ impl SignalFd {
             return Ok(None);
         }
         // signalfd(2): ssi_signo, ssi_errno, ssi_code, 32 bits each, in the machine's order.
-        let word = |at: usize| i32::from_ne_bytes([info[at], info[at + 1], info[at + 2], info[at + 3]]);
+        let word =
+            |at: usize| i32::from_ne_bytes([info[at], info[at + 1], info[at + 2], info[at + 3]]);
         Ok(Some(Received { signal: word(0), from_kernel: word(8) == libc::SI_KERNEL }))
     }
 }

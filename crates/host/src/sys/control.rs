@@ -1,0 +1,205 @@
+//! Control messages: which local address a datagram came to or shall leave from, and what the
+//! error queue tells.
+//!
+//! Owns building and walking them inside one aligned buffer; makes no system call.
+//!
+//! Spec: cmsg(3), ip(7) for `IP_PKTINFO` and `IP_RECVERR`, RFC 3542 §6 for `IPV6_PKTINFO`.
+
+use std::mem;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ptr;
+
+use rustix::net::AddressFamily;
+
+use super::address::{RawAddress, in_addr, in6_addr};
+
+/// Where a datagram arrived.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct PacketInfo {
+    /// The address of this host that it came to, in canonical form.
+    pub(crate) local: IpAddr,
+    /// The interface it came in through.
+    pub(crate) interface: u32,
+}
+
+/// One error report of the kernel, with the node it is from.
+pub(super) struct ExtendedError {
+    pub(super) error: libc::sock_extended_err,
+    pub(super) offender: Option<SocketAddr>,
+}
+
+/// Room for control messages, aligned as the kernel writes them.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+pub(super) struct ControlBuffer<const N: usize>(pub(super) [u8; N]);
+
+/// Room for one address message of either family.
+pub(super) type PacketInfoBuffer = ControlBuffer<64>;
+/// Room for an error message with its offender, and an address message.
+pub(super) type ErrorBuffer = ControlBuffer<256>;
+
+impl<const N: usize> ControlBuffer<N> {
+    pub(super) fn empty() -> Self {
+        Self([0; N])
+    }
+
+    /// Fills in the message that makes a datagram leave from `source` and returns its length.
+    pub(super) fn set_source(&mut self, source: IpAddr, socket: AddressFamily) -> usize {
+        match (source, socket) {
+            (IpAddr::V4(v4), AddressFamily::INET6) => self.set_source_v6(v4.to_ipv6_mapped()),
+            (IpAddr::V4(v4), _) => {
+                let info = libc::in_pktinfo {
+                    ipi_ifindex: 0,
+                    ipi_spec_dst: in_addr(v4),
+                    ipi_addr: in_addr(Ipv4Addr::UNSPECIFIED),
+                };
+                self.write(libc::IPPROTO_IP, libc::IP_PKTINFO, info)
+            }
+            (IpAddr::V6(v6), _) => self.set_source_v6(v6),
+        }
+    }
+
+    fn set_source_v6(&mut self, source: Ipv6Addr) -> usize {
+        // An interface of zero: the destination's scope or the route decides.
+        let info = libc::in6_pktinfo { ipi6_addr: in6_addr(source), ipi6_ifindex: 0 };
+        self.write(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, info)
+    }
+
+    fn write<T: Copy>(&mut self, level: libc::c_int, kind: libc::c_int, data: T) -> usize {
+        // SAFETY: CMSG_LEN and CMSG_SPACE only compute.
+        let (length, space) = unsafe {
+            let size = mem::size_of::<T>() as libc::c_uint;
+            (libc::CMSG_LEN(size), libc::CMSG_SPACE(size) as usize)
+        };
+        assert!(space <= N, "the buffer is made for this message");
+        // SAFETY: the buffer has room for the header and its data (checked above) and, by its
+        // type, a cmsghdr's alignment; CMSG_DATA stays inside that room. Data is written
+        // unaligned since cmsg(3) promises nothing of its alignment.
+        unsafe {
+            let header = self.0.as_mut_ptr().cast::<libc::cmsghdr>();
+            (*header).cmsg_len = length as _;
+            (*header).cmsg_level = level;
+            (*header).cmsg_type = kind;
+            ptr::write_unaligned(libc::CMSG_DATA(header).cast::<T>(), data);
+        }
+        space
+    }
+
+    /// Calls `visit` with level, type and data of each message the kernel wrote.
+    fn visit(&self, length: usize, mut visit: impl FnMut(libc::c_int, libc::c_int, &[u8])) {
+        // SAFETY: a msghdr is integers and nullable pointers, for which zeroes are valid.
+        let mut header: libc::msghdr = unsafe { mem::zeroed() };
+        header.msg_control = self.0.as_ptr().cast_mut().cast();
+        header.msg_controllen = length.min(N) as _;
+        // SAFETY: msg_control and msg_controllen describe the initialised part of our buffer.
+        let mut next = unsafe { libc::CMSG_FIRSTHDR(&raw const header) };
+        while !next.is_null() {
+            // SAFETY: FIRSTHDR and NXTHDR return headers that lie inside the buffer as a whole;
+            // only reads follow.
+            let (message, data) = unsafe { (*next, libc::CMSG_DATA(next).cast_const()) };
+            let offset = data as usize - self.0.as_ptr() as usize;
+            // SAFETY: CMSG_LEN only computes.
+            let before = unsafe { libc::CMSG_LEN(0) } as usize;
+            let size = (message.cmsg_len as usize).saturating_sub(before);
+            // The kernel cuts what does not fit; the slice is bounded by the buffer all the same.
+            let data = self.0.get(offset..(offset + size).min(N)).unwrap_or_default();
+            visit(message.cmsg_level, message.cmsg_type, data);
+            // SAFETY: `next` is a header of this same buffer.
+            next = unsafe { libc::CMSG_NXTHDR(&raw const header, next) };
+        }
+    }
+
+    /// The address message, if there is one.
+    pub(super) fn packet_info(&self, length: usize) -> Option<PacketInfo> {
+        let mut found = None;
+        self.visit(length, |level, kind, data| match (level, kind) {
+            (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
+                // The address that answers: for a broadcast, the interface's own.
+                found = read::<libc::in_pktinfo>(data).map(|info| PacketInfo {
+                    local: Ipv4Addr::from(u32::from_be(info.ipi_spec_dst.s_addr)).into(),
+                    interface: info.ipi_ifindex.unsigned_abs(),
+                });
+            }
+            (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
+                found = read::<libc::in6_pktinfo>(data).map(|info| PacketInfo {
+                    local: IpAddr::from(info.ipi6_addr.s6_addr).to_canonical(),
+                    // Signed in some C libraries, never negative.
+                    interface: info.ipi6_ifindex as u32,
+                });
+            }
+            _ => {}
+        });
+        found
+    }
+
+    /// The error message, if there is one.
+    pub(super) fn extended_error(&self, length: usize) -> Option<ExtendedError> {
+        let mut found = None;
+        self.visit(length, |level, kind, data| {
+            let is_error = matches!(
+                (level, kind),
+                (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR)
+            );
+            if let (true, Some(error)) = (is_error, read::<libc::sock_extended_err>(data)) {
+                let mut offender = RawAddress::empty();
+                let rest = &data[mem::size_of::<libc::sock_extended_err>()..];
+                let size = rest.len().min(mem::size_of::<RawAddress>());
+                // SAFETY: `size` bytes are readable in `rest` and writable in `offender`, which
+                // do not overlap; every bit pattern is valid for a RawAddress.
+                unsafe {
+                    let to = (&raw mut offender).cast::<u8>();
+                    ptr::copy_nonoverlapping(rest.as_ptr(), to, size);
+                }
+                found = Some(ExtendedError { error, offender: offender.read() });
+            }
+        });
+        found
+    }
+}
+
+/// The kernel's structures that may be read from any bytes.
+trait FromKernel: Copy {}
+impl FromKernel for libc::in_pktinfo {}
+impl FromKernel for libc::in6_pktinfo {}
+impl FromKernel for libc::sock_extended_err {}
+
+fn read<T: FromKernel>(data: &[u8]) -> Option<T> {
+    // SAFETY: `data` has the size of a T (checked here), which is integers only, so that every
+    // bit pattern is valid; the read asks for no alignment.
+    (data.len() >= mem::size_of::<T>())
+        .then(|| unsafe { ptr::read_unaligned(data.as_ptr().cast::<T>()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_is_read_back_as_written() {
+        for (text, socket) in [
+            ("127.0.0.2", AddressFamily::INET),
+            ("127.0.0.2", AddressFamily::INET6),
+            ("2001:db8::2", AddressFamily::INET6),
+        ] {
+            let source: IpAddr = text.parse().unwrap();
+            let mut control = PacketInfoBuffer::empty();
+            let length = control.set_source(source, socket);
+            let info = control.packet_info(length).unwrap();
+            assert_eq!(info, PacketInfo { local: source, interface: 0 });
+            assert!(control.extended_error(length).is_none());
+        }
+    }
+
+    #[test]
+    fn nothing_and_rubbish_hold_no_message() {
+        let control = PacketInfoBuffer::empty();
+        assert_eq!(control.packet_info(0), None);
+        assert_eq!(ControlBuffer([0xff; 64]).packet_info(64), None);
+        assert_eq!(ControlBuffer([0; 64]).packet_info(64), None);
+        let mut cut = PacketInfoBuffer::empty();
+        let length = cut.set_source(IpAddr::V4(Ipv4Addr::LOCALHOST), AddressFamily::INET);
+        for length in 0..length - 8 {
+            cut.packet_info(length);
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Many datagrams with one system call.
+//!
+//! Owns the message headers of recvmmsg(2) and sendmmsg(2), built on the stack for each call, so
+//! that nothing outside holds a raw pointer. What the results mean is read in `datagram`.
+
+use std::io;
+use std::mem;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ptr;
+
+use rustix::net::AddressFamily;
+
+use super::address::RawAddress;
+use super::control::{PacketInfo, PacketInfoBuffer};
+
+/// Messages per call.
+pub(crate) const MESSAGES: usize = 32;
+
+/// What is known of one received datagram, beside its bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Received {
+    pub(crate) length: usize,
+    pub(crate) source: Option<SocketAddr>,
+    pub(crate) info: Option<PacketInfo>,
+    pub(crate) truncated: bool,
+}
+
+/// One datagram to send.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outgoing<'a> {
+    pub(crate) payload: &'a [u8],
+    pub(crate) destination: SocketAddr,
+    pub(crate) source: Option<IpAddr>,
+}
+
+/// Receives at most [`MESSAGES`] datagrams, each into its own `slot` bytes of `memory`, and
+/// appends what is known of them to `received`.
+pub(crate) fn receive_many(
+    fd: BorrowedFd<'_>,
+    memory: &mut [u8],
+    slot: usize,
+    received: &mut Vec<Received>,
+) -> io::Result<()> {
+    let mut names = [RawAddress::empty(); MESSAGES];
+    let mut controls = [PacketInfoBuffer::empty(); MESSAGES];
+    let mut vectors = [EMPTY_VECTOR; MESSAGES];
+    let mut messages = empty_messages();
+    let mut count = 0;
+    for (at, piece) in memory.chunks_exact_mut(slot).take(MESSAGES).enumerate() {
+        vectors[at] = libc::iovec { iov_base: piece.as_mut_ptr().cast(), iov_len: piece.len() };
+        let header = &mut messages[at].msg_hdr;
+        header.msg_name = (&raw mut names[at]).cast();
+        header.msg_namelen = RawAddress::LEN;
+        header.msg_iov = &raw mut vectors[at];
+        header.msg_iovlen = 1;
+        header.msg_control = controls[at].0.as_mut_ptr().cast();
+        header.msg_controllen = controls[at].0.len() as _;
+        count = at + 1;
+    }
+    // SAFETY: the first `count` messages point to a name, a vector, a control buffer and a piece
+    // of `memory` each, of the lengths given, all alive and not otherwise used during the call;
+    // no timeout is passed.
+    let result = unsafe {
+        libc::recvmmsg(
+            fd.as_raw_fd(),
+            messages.as_mut_ptr(),
+            count as libc::c_uint,
+            libc::MSG_DONTWAIT as _,
+            ptr::null_mut(),
+        )
+    };
+    let filled = usize::try_from(result).map_err(|_| io::Error::last_os_error())?;
+    for at in 0..filled.min(count) {
+        let header = &messages[at].msg_hdr;
+        received.push(Received {
+            length: (messages[at].msg_len as usize).min(slot),
+            source: names[at].read(),
+            info: controls[at].packet_info(header.msg_controllen as usize),
+            truncated: header.msg_flags & libc::MSG_TRUNC != 0,
+        });
+    }
+    Ok(())
+}
+
+/// Sends datagrams, at most [`MESSAGES`], and returns how many the kernel took.
+pub(crate) fn send_many<'a>(
+    fd: BorrowedFd<'_>,
+    socket: AddressFamily,
+    outgoing: impl Iterator<Item = Outgoing<'a>>,
+) -> io::Result<usize> {
+    let mut names = [RawAddress::empty(); MESSAGES];
+    let mut controls = [PacketInfoBuffer::empty(); MESSAGES];
+    let mut vectors = [EMPTY_VECTOR; MESSAGES];
+    let mut messages = empty_messages();
+    let mut count = 0;
+    for (at, datagram) in outgoing.take(MESSAGES).enumerate() {
+        let length;
+        (names[at], length) = RawAddress::new(datagram.destination, socket);
+        vectors[at] = libc::iovec {
+            iov_base: datagram.payload.as_ptr().cast_mut().cast(),
+            iov_len: datagram.payload.len(),
+        };
+        let header = &mut messages[at].msg_hdr;
+        header.msg_name = (&raw mut names[at]).cast();
+        header.msg_namelen = length;
+        header.msg_iov = &raw mut vectors[at];
+        header.msg_iovlen = 1;
+        if let Some(source) = datagram.source {
+            header.msg_controllen = controls[at].set_source(source, socket) as _;
+            header.msg_control = controls[at].0.as_mut_ptr().cast();
+        }
+        count = at + 1;
+    }
+    // SAFETY: the first `count` messages point to a name, a vector, a payload and perhaps a
+    // control buffer each, of the lengths given, all alive during the call ('a outlives it); the
+    // kernel only reads them, so that payloads may be shared.
+    let result = unsafe {
+        libc::sendmmsg(
+            fd.as_raw_fd(),
+            messages.as_mut_ptr(),
+            count as libc::c_uint,
+            (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as _,
+        )
+    };
+    usize::try_from(result).map_err(|_| io::Error::last_os_error())
+}
+
+fn empty_messages() -> [libc::mmsghdr; MESSAGES] {
+    // SAFETY: an mmsghdr is integers and nullable pointers, for which zeroes are valid.
+    unsafe { mem::zeroed() }
+}
+
+const EMPTY_VECTOR: libc::iovec = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };

@@ -1,0 +1,17 @@
+//! System calls that have no safe wrapper elsewhere, and small readings of addresses.
+//!
+//! Owns all `unsafe` of this crate, each with its argument; decides nothing.
+
+mod address;
+mod control;
+mod error_queue;
+mod message;
+mod option;
+
+pub(crate) use address::{canonical, family, inet_addr, is_inet, local_addr};
+pub(crate) use error_queue::{QueuedError, next_queued_error};
+pub(crate) use message::{MESSAGES, Outgoing, Received, receive_many, send_many};
+pub(crate) use option::{
+    bind_interface, defer_port_choice, drop_incoming, make_nonblocking, peer_credentials,
+    set_datagram_options, set_stream_options, unsent,
+};
