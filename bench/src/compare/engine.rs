@@ -13,6 +13,7 @@ use std::{
 };
 
 use clap::ValueEnum;
+use rustix::mount::{UnmountFlags, mount_bind, unmount};
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
 use super::{
@@ -84,6 +85,8 @@ pub(crate) struct Running {
     processes: Vec<Process>,
     /// Where its own processes hang; the server among them is not counted.
     pub(crate) roots: Vec<u32>,
+    /// A file the guest's namespace is mounted on.
+    mounted: Option<PathBuf>,
 }
 
 impl Running {
@@ -97,6 +100,10 @@ impl Drop for Running {
     fn drop(&mut self) {
         while let Some(process) = self.processes.pop() {
             drop(process);
+        }
+        if let Some(path) = &self.mounted {
+            // What is left mounted ends with the mount namespace of the comparison.
+            let _ = unmount(path, UnmountFlags::DETACH);
         }
     }
 }
@@ -197,24 +204,27 @@ impl Engine {
         command.arg("enter");
         match self {
             Self::Slirp4netns => return slirp4netns(ground, &words, log),
+            Self::Pasta | Self::PastaEthernetMtu => return join(ground, &words, log),
             Self::Portreeve { program } => words[0] = program.into(),
             Self::Rootlesskit => {
                 let home = ground.scratch.join("home");
                 command.args(["--user", &ORDINARY_USER.to_string()]);
                 command.env("HOME", &home).env("XDG_RUNTIME_DIR", &home).current_dir(&home);
             }
-            Self::Pasta | Self::PastaEthernetMtu | Self::Veth | Self::Loopback => {}
+            Self::Veth | Self::Loopback => {}
         }
         command.arg("--").args(words).args(server);
         let process = Process::start(command, log)?;
         let roots = if self.is_bare() { Vec::new() } else { vec![process.id()] };
-        Ok(Running { processes: vec![process], roots })
+        Ok(Running { processes: vec![process], roots, mounted: None })
     }
 }
 
 fn pasta(mtu: u32) -> String {
     // -T and -U: the guest's own forwards, which would be looked for every second, are off.
-    format!("pasta --runas 0 --config-net -m {mtu} -t {PORT} -u {PORT} -T none -U none --")
+    format!(
+        "pasta --runas 0 --config-net --foreground -m {mtu} -t {PORT} -u {PORT} -T none -U none"
+    )
 }
 
 fn server(ground: &Ground) -> Vec<OsString> {
@@ -223,9 +233,8 @@ fn server(ground: &Ground) -> Vec<OsString> {
     words
 }
 
-/// The server comes first, in a namespace of its own; slirp4netns joins it and is then told
-/// over its API what to forward.
-fn slirp4netns(ground: &Ground, words: &[OsString], log: &Path) -> Result<Running, String> {
+/// A server in a network namespace of its own, without any link yet.
+fn guest(ground: &Ground, log: &Path) -> Result<Process, String> {
     let mut guest = Command::new(&ground.program);
     guest.args(["enter", "--new-netns", "--"]).args(server(ground));
     let guest = Process::start(guest, log)?;
@@ -234,7 +243,34 @@ fn slirp4netns(ground: &Ground, words: &[OsString], log: &Path) -> Result<Runnin
     wait_for("the guest's namespace", || {
         fs::read_link(&theirs).is_ok_and(|namespace| namespace != own)
     })?;
+    Ok(guest)
+}
 
+/// pasta joins the server's namespace. It could also start the server itself, but then in a user
+/// namespace, where a process may not choose its congestion control. It gives up the right to
+/// look into /proc early, so that the namespace needs a name of its own.
+fn join(ground: &Ground, words: &[OsString], log: &Path) -> Result<Running, String> {
+    let guest = guest(ground, log)?;
+    let path = ground.scratch.join("guest-netns");
+    let mount = || {
+        fs::File::create(&path)?;
+        mount_bind(format!("/proc/{}/ns/net", guest.id()), &path)?;
+        std::io::Result::Ok(())
+    };
+    mount().map_err(|error| format!("{}: {error}", path.display()))?;
+    let mut running = Running { roots: Vec::new(), processes: vec![guest], mounted: Some(path) };
+    let mut command = Command::new(&ground.program);
+    command.args(["enter", "--"]).args(words).arg("--netns-only").arg("--netns");
+    command.args(running.mounted.as_deref());
+    let engine = Process::start(command, log)?;
+    running.roots.push(engine.id());
+    running.processes.push(engine);
+    Ok(running)
+}
+
+/// slirp4netns joins the server's namespace and is then told over its API what to forward.
+fn slirp4netns(ground: &Ground, words: &[OsString], log: &Path) -> Result<Running, String> {
+    let guest = guest(ground, log)?;
     let socket = ground.scratch.join("slirp4netns.sock");
     let _ = fs::remove_file(&socket);
     let mut command = Command::new(&ground.program);
@@ -250,7 +286,7 @@ fn slirp4netns(ground: &Ground, words: &[OsString], log: &Path) -> Result<Runnin
             return Err(format!("add_hostfwd {proto}: {answer}"));
         }
     }
-    Ok(Running { roots: vec![engine.id()], processes: vec![guest, engine] })
+    Ok(Running { roots: vec![engine.id()], processes: vec![guest, engine], mounted: None })
 }
 
 fn call(socket: &Path, request: &str) -> std::io::Result<String> {
@@ -295,12 +331,16 @@ impl Engine {
     pub(crate) fn shown(&self) -> String {
         let server = format!("portreeve-bench server --port {PORT}");
         let command = self.command().join(" ");
-        if matches!(self, Self::Slirp4netns) {
-            return format!(
-                "{command} --api-socket SOCKET PID tap0 (add_hostfwd for tcp and udp), \
-                 where PID is {server}"
-            );
-        }
+        let command = match self {
+            Self::Pasta | Self::PastaEthernetMtu => {
+                format!("{command} --netns-only --netns PATH, where PATH is the namespace of")
+            }
+            Self::Slirp4netns => format!(
+                "{command} --api-socket SOCKET PID tap0 and add_hostfwd for tcp and udp, where \
+                 PID is"
+            ),
+            Self::Portreeve { .. } | Self::Rootlesskit | Self::Veth | Self::Loopback => command,
+        };
         format!("{command} {server}").trim().to_owned()
     }
 }

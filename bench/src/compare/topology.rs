@@ -23,6 +23,9 @@ pub(crate) const PORT: u16 = 8080;
 
 const OUTER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
+/// Engines copy the default route, and some take the gateway's address for the host itself: it
+/// must not be the address the client comes from.
+const GATEWAY: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 254);
 /// First of the client's further addresses.
 const SOURCES: Ipv4Addr = Ipv4Addr::new(198, 18, 128, 1);
 const SOURCE_COUNT: u32 = 32;
@@ -106,7 +109,7 @@ impl Topology {
                  link add outer0 type veth peer name client0 netns {peer}\n\
                  addr add {OUTER}/16 dev outer0\n\
                  link set outer0 up\n\
-                 route add default via {CLIENT}\n"
+                 route add default via {GATEWAY}\n"
             ),
         )?;
         let mut inside = Command::new(&self.ground.program);
@@ -116,6 +119,7 @@ impl Topology {
             &format!(
                 "link set lo up\n\
                  addr add {CLIENT}/16 dev client0\n\
+                 addr add {GATEWAY}/16 dev client0\n\
                  link set client0 up\n\
                  route add local {SOURCES}/32 dev lo\n\
                  {}",

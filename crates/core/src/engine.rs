@@ -242,6 +242,11 @@ impl Engine {
         length
     }
 
+    /// Whether [`Engine::poll_guest_frame`] may have something.
+    pub fn has_frames(&self) -> bool {
+        self.outbox.guest_mac.is_some() && self.frames_wait()
+    }
+
     /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop()

@@ -128,7 +128,11 @@ impl UdpSocket {
         while sent < batch.len() {
             let mut errors_seen = false;
             let taken = despite_reports(&mut errors_seen, || {
-                sys::send_many(self.fd.as_fd(), self.family, batch.outgoing(sent))
+                sys::send_many::<BATCH_DATAGRAMS>(
+                    self.fd.as_fd(),
+                    self.family,
+                    batch.outgoing(sent),
+                )
             });
             match taken {
                 Ok(0) => break,
@@ -152,7 +156,7 @@ impl UdpSocket {
     ) -> io::Result<()> {
         let outgoing = Outgoing { payload, destination, source: source.filter(can_be_source) };
         despite_reports(&mut false, || {
-            sys::send_many(self.fd.as_fd(), self.family, std::iter::once(outgoing))
+            sys::send_many::<1>(self.fd.as_fd(), self.family, std::iter::once(outgoing))
         })?;
         Ok(())
     }

@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 
 use rustix::io::Errno;
-use rustix::net::{SocketFlags, SocketType, ipproto, sockopt};
+use rustix::net::{SocketFlags, SocketType, ipproto};
 
 use crate::error::HostError;
 use crate::stream::Stream;

@@ -78,7 +78,7 @@ impl RawIcmp {
         destination.set_port(0);
         let source = Some(local.ip());
         let outgoing = Outgoing { payload: &message, destination, source };
-        sys::send_many(socket.as_fd(), family, std::iter::once(outgoing))?;
+        sys::send_many::<1>(socket.as_fd(), family, std::iter::once(outgoing))?;
         Ok(())
     }
 }

@@ -68,7 +68,7 @@ impl UnixListener {
         rustix::fs::fchmod(&fd, Mode::RUSR | Mode::WUSR).map_err(fault("fchmod"))?;
         // Between "nobody listens there" and "removed", and between our bind and our listen,
         // another process must not come to that conclusion too.
-        let _lock = lock_directory(path).map_err(fault("flock"))?;
+        let _lock = lock_directory(path);
         match rustix::net::bind(&fd, &address) {
             Err(Errno::ADDRINUSE) => {
                 remove_dead(path, &address).map_err(fault("bind"))?;
@@ -119,24 +119,24 @@ impl Drop for UnixListener {
     }
 }
 
-/// Holds the directory of `path` against others who lock it; none if it cannot be opened, since
-/// making a socket in it takes no right to read it.
-fn lock_directory(path: &Path) -> Result<Option<OwnedFd>, Errno> {
+/// Holds the directory of `path` against others who do the same, as far as possible: making a
+/// socket in it takes no right to read it, not all file systems have locks, and whoever holds
+/// one for long is not making a socket and must not keep us from it.
+fn lock_directory(path: &Path) -> Option<OwnedFd> {
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         Some(_) | None => Path::new("."),
     };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let Ok(directory) = rustix::fs::open(parent, flags, Mode::empty()) else { return Ok(None) };
+    let directory = rustix::fs::open(parent, flags, Mode::empty()).ok()?;
     for _ in 0..LOCK_TRIES {
         match rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(Some(directory)),
+            Ok(()) => return Some(directory),
             Err(Errno::AGAIN | Errno::INTR) => std::thread::sleep(LOCK_PAUSE),
-            // File systems without locks.
-            Err(_) => return Ok(None),
+            Err(_) => return None,
         }
     }
-    Err(Errno::BUSY)
+    None
 }
 
 /// Removes the socket at `path` if nobody listens on it, else says that it is in use.

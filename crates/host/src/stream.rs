@@ -17,6 +17,9 @@ use crate::error::HostError;
 use crate::sys;
 
 /// A stream socket, connected or about to be.
+///
+/// Dropping it ends the connection as close(2) does: cleanly if all that arrived was read, with
+/// RST if not (RFC 9293 §3.10.4, RFC 1122 §4.2.2.13).
 #[derive(Debug)]
 pub struct Stream {
     fd: OwnedFd,

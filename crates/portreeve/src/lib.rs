@@ -1,1 +1,74 @@
 //! A user-space network engine for microVMs, namespaces and sandboxes.
+//!
+//! Portreeve publishes a guest's ports on the host. It needs no root, no iptables and no bridge:
+//! the guest is attached by a TAP device or by frames in memory, and everything between its frames
+//! and ordinary host sockets happens in this process, on one thread per guest.
+//!
+//! ```no_run
+//! use portreeve::{Engine, PublishSpec, Tap};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // A TAP in a namespace, opened by whoever made the guest.
+//! # let tap_fd: std::os::fd::OwnedFd = unimplemented!();
+//! let engine = Engine::builder().link(Tap::from_fd(tap_fd)?).start()?;
+//! for port in engine.publish_spec(&"8080:80".parse::<PublishSpec>()?)? {
+//!     println!("{port}"); // 80/tcp -> 127.0.0.1:8080
+//! }
+//! // Dropping the engine resets what is open, frees the ports and joins its thread.
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A guest made of frames in memory, for a VMM that links this library:
+//!
+//! ```
+//! use portreeve::{Engine, MemoryOptions, memory_link};
+//! use std::time::Duration;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (link, mut guest) = memory_link(&MemoryOptions::default())?;
+//! let engine = Engine::builder().link(link).start()?;
+//! // Port 0: the kernel's choice, for both loopback addresses.
+//! let ports = engine.publish_spec(&"0:80".parse()?)?;
+//! let client = std::net::TcpStream::connect(ports[0].host.socket_addr().expect("an IP port"))?;
+//! // The guest sees the engine's SYN as its first frame: virtio-net header, then Ethernet.
+//! let frame = guest.recv(Duration::from_secs(5))?.expect("a frame");
+//! assert!(frame.len() > 12 + 14);
+//! # drop(client);
+//! engine.stop();
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What a port does is exact: FIN is FIN, RST is RST, a refusal is a refusal, half-close stays
+//! half-open, no byte is lost or doubled, and backpressure reaches the sender.
+
+mod builder;
+mod clock;
+mod driver;
+mod engine;
+mod error;
+mod event;
+mod handle;
+mod publish;
+mod sys;
+
+pub use builder::EngineBuilder;
+pub use driver::DriverStats;
+pub use engine::Engine;
+pub use error::{PublishError, StartError, UnpublishError};
+pub use event::{Event, Events};
+pub use handle::{Drained, Handle};
+
+pub use portreeve_core::{
+    CloseReason, Counters, DropReason, FlowId, FlowSummary, Phase, RefuseReason, Unpublish,
+};
+pub use portreeve_link::memory::pair as memory_link;
+pub use portreeve_link::{
+    Capabilities, Link, MAX_FRAME_LEN, MemoryLink, MemoryOptions, MemoryPeer, Tap, TapOptions,
+};
+pub use portreeve_types::{
+    Addressing, HostBind, HostEndpoint, HostPorts, Ipv4Link, Ipv6Link, Limits, Listen, MacAddr,
+    PublishId, PublishItem, PublishRequest, PublishSpec, PublishedPort, SourceMode, SpecError,
+    Transport,
+};

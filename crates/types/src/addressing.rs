@@ -10,7 +10,11 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::MacAddr;
+use crate::{
+    MacAddr,
+    family::{self, FamilySetting},
+    guest_mac::{self, GuestMacSetting},
+};
 
 /// The IPv4 side of the guest's link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -44,11 +48,18 @@ pub struct Ipv6Link {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Addressing {
-    /// IPv4, or `None` for a guest without it.
+    /// IPv4, or `None` (in configuration `false`) for a guest without it.
+    #[serde(with = "family")]
+    #[schemars(with = "FamilySetting<Ipv4Link>")]
     pub ipv4: Option<Ipv4Link>,
-    /// IPv6, or `None` for a guest without it.
+    /// IPv6, or `None` (in configuration `false`) for a guest without it.
+    #[serde(with = "family")]
+    #[schemars(with = "FamilySetting<Ipv6Link>")]
     pub ipv6: Option<Ipv6Link>,
-    /// The guest's MAC address; `None` takes the source of its first frame.
+    /// The guest's MAC address; `None` (in configuration `"learn"`) takes the source of its first
+    /// frame.
+    #[serde(with = "guest_mac")]
+    #[schemars(with = "GuestMacSetting")]
     pub guest_mac: Option<MacAddr>,
     /// The gateway's MAC address.
     pub gateway_mac: MacAddr,
@@ -163,20 +174,10 @@ impl Addressing {
         Ok(())
     }
 
-    fn on_subnets((second, third, subnet): (u8, u8, u16)) -> Self {
-        let v6 = |host| Ipv6Addr::new(ULA[0], ULA[1], ULA[2], subnet, 0, 0, 0, host);
+    fn on_subnets(candidate: Candidate) -> Self {
         Self {
-            ipv4: Some(Ipv4Link {
-                guest: Ipv4Addr::new(10, second, third, 2),
-                gateway: Ipv4Addr::new(10, second, third, 1),
-                prefix_len: 24,
-            }),
-            ipv6: Some(Ipv6Link {
-                guest: v6(2),
-                gateway: v6(1),
-                prefix_len: 64,
-                gateway_link_local: Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1),
-            }),
+            ipv4: Some(Ipv4Link::on_subnet(candidate)),
+            ipv6: Some(Ipv6Link::on_subnet(candidate)),
             guest_mac: Some(MacAddr([0x02, 0x50, 0x52, 0, 0, 2])),
             gateway_mac: MacAddr([0x02, 0x50, 0x52, 0, 0, 1]),
             mtu: 1500,
@@ -184,7 +185,21 @@ impl Addressing {
     }
 }
 
+impl Default for Ipv4Link {
+    fn default() -> Self {
+        Self::on_subnet(CANDIDATES[0])
+    }
+}
+
 impl Ipv4Link {
+    fn on_subnet((second, third, _): Candidate) -> Self {
+        Self {
+            guest: Ipv4Addr::new(10, second, third, 2),
+            gateway: Ipv4Addr::new(10, second, third, 1),
+            prefix_len: 24,
+        }
+    }
+
     fn validate(&self) -> Result<(), AddressingError> {
         let bad = |prefix_len| AddressingError::PrefixLen { family: "IPv4", prefix_len, most: 31 };
         if !(1..=31).contains(&self.prefix_len) {
@@ -210,7 +225,23 @@ impl Ipv4Link {
     }
 }
 
+impl Default for Ipv6Link {
+    fn default() -> Self {
+        Self::on_subnet(CANDIDATES[0])
+    }
+}
+
 impl Ipv6Link {
+    fn on_subnet((_, _, subnet): Candidate) -> Self {
+        let addr = |host| Ipv6Addr::new(ULA[0], ULA[1], ULA[2], subnet, 0, 0, 0, host);
+        Self {
+            guest: addr(2),
+            gateway: addr(1),
+            prefix_len: 64,
+            gateway_link_local: Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1),
+        }
+    }
+
     fn validate(&self) -> Result<(), AddressingError> {
         let bad = |prefix_len| AddressingError::PrefixLen { family: "IPv6", prefix_len, most: 127 };
         if !(1..=127).contains(&self.prefix_len) {
@@ -293,7 +324,7 @@ const ULA: [u16; 3] = [0xfd37, 0xa94c, 0x6e21];
 /// Chosen away from what else numbers private networks on a developer's host: 10.0.2.0/24 (slirp),
 /// 10.42.0.0/15 (k3s), 10.88.0.0/16 (Podman), 10.96.0.0/12 and 10.244.0.0/16 (Kubernetes),
 /// 172.16.0.0/12 (Docker), 192.168.0.0/16 (homes), 100.64.0.0/10 (CGNAT).
-const CANDIDATES: [(u8, u8, u16); 6] = [
+const CANDIDATES: [Candidate; 6] = [
     (213, 77, 0x4d),
     (167, 201, 0xc9),
     (139, 183, 0xb7),
@@ -301,6 +332,8 @@ const CANDIDATES: [(u8, u8, u16); 6] = [
     (61, 157, 0x9d),
     (191, 119, 0x77),
 ];
+
+type Candidate = (u8, u8, u16);
 
 #[cfg(test)]
 mod tests {
@@ -523,11 +556,42 @@ mod tests {
     }
 
     #[test]
+    fn what_is_off_stays_off_in_toml_and_json() {
+        let on = Addressing::default();
+        let off = Addressing { ipv6: None, guest_mac: None, ..on.clone() };
+        for addressing in [on, off] {
+            let text = toml::to_string(&addressing).unwrap();
+            assert_eq!(toml::from_str::<Addressing>(&text).unwrap(), addressing, "{text}");
+            let json = serde_json::to_string(&addressing).unwrap();
+            assert_eq!(serde_json::from_str::<Addressing>(&json).unwrap(), addressing);
+        }
+    }
+
+    #[test]
+    fn schema_has_both_families() {
+        let schema = serde_json::to_value(schemars::schema_for!(Addressing)).unwrap();
+        for name in ["Ipv4LinkOrSwitch", "Ipv6LinkOrSwitch"] {
+            assert_eq!(schema["$defs"][name]["anyOf"][0]["type"], "boolean", "{schema:#}");
+        }
+    }
+
+    #[test]
     fn configuration_keeps_defaults_and_refuses_the_unknown() {
         let only_mtu: Addressing = serde_json::from_str(r#"{"mtu":9000}"#).unwrap();
         assert_eq!(only_mtu, Addressing { mtu: 9000, ..Addressing::default() });
-        let off: Addressing = serde_json::from_str(r#"{"ipv6":null}"#).unwrap();
-        assert_eq!(off.ipv6, None);
+        for json in [r#"{"ipv6":null}"#, r#"{"ipv6":false}"#] {
+            let off: Addressing = serde_json::from_str(json).unwrap();
+            assert_eq!(off, Addressing { ipv6: None, ..Addressing::default() });
+        }
+        let on: Addressing = serde_json::from_str(r#"{"ipv6":true}"#).unwrap();
+        assert_eq!(on, Addressing::default());
+        for json in [r#"{"guest_mac":null}"#, r#"{"guest_mac":"learn"}"#] {
+            assert_eq!(serde_json::from_str::<Addressing>(json).unwrap().guest_mac, None);
+        }
+        let error = serde_json::from_str::<Addressing>(r#"{"guest_mac":"no"}"#).unwrap_err();
+        assert!(error.to_string().contains("`no` is not a MAC address"), "{error}");
+        let error = serde_json::from_str::<Addressing>(r#"{"ipv4":4}"#).unwrap_err().to_string();
+        assert!(error.contains("expected false, true, or the addresses"), "{error}");
         for json in [
             r#"{"mtuu":1}"#,
             r#"{"ipv4":{"guest":"10.0.0.2","gateway":"10.0.0.1","prefix_len":24,"x":1}}"#,

@@ -10,6 +10,8 @@
 #![forbid(unsafe_code)]
 
 mod addressing;
+mod family;
+mod guest_mac;
 mod limits;
 mod net;
 mod publish;

@@ -48,6 +48,16 @@ pub enum HostEndpoint {
     Fd(i32),
 }
 
+impl HostEndpoint {
+    /// The address and port, where it has one.
+    pub const fn socket_addr(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Inet(address) => Some(*address),
+            Self::Unix(_) | Self::Fd(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for PublishId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0, f)

@@ -52,7 +52,7 @@ pub(super) union RawAddress {
 }
 
 impl RawAddress {
-    pub(super) const LEN: libc::socklen_t = mem::size_of::<Self>() as libc::socklen_t;
+    pub(super) const LEN: libc::socklen_t = size_of::<Self>() as libc::socklen_t;
 
     pub(super) fn empty() -> Self {
         // SAFETY: all members are integers and byte arrays, for which zeroes are valid.
@@ -125,7 +125,7 @@ fn sockaddr_in6(address: &SocketAddrV6) -> libc::sockaddr_in6 {
 }
 
 fn size_of_socklen<T>() -> libc::socklen_t {
-    mem::size_of::<T>() as libc::socklen_t
+    size_of::<T>() as libc::socklen_t
 }
 
 #[cfg(test)]

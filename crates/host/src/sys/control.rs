@@ -5,7 +5,6 @@
 //!
 //! Spec: cmsg(3), ip(7) for `IP_PKTINFO` and `IP_RECVERR`, RFC 3542 §6 for `IPV6_PKTINFO`.
 
-use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ptr;
 
@@ -32,6 +31,10 @@ pub(super) struct ExtendedError {
 #[derive(Clone, Copy)]
 #[repr(C, align(8))]
 pub(super) struct ControlBuffer<const N: usize>(pub(super) [u8; N]);
+
+/// cmsg(3): data follows the header, which is a multiple of the alignment long.
+// SAFETY: CMSG_LEN only computes.
+const HEADER_LEN: usize = unsafe { libc::CMSG_LEN(0) } as usize;
 
 /// Room for one address message of either family.
 pub(super) type PacketInfoBuffer = ControlBuffer<64>;
@@ -68,7 +71,7 @@ impl<const N: usize> ControlBuffer<N> {
     fn write<T: Copy>(&mut self, level: libc::c_int, kind: libc::c_int, data: T) -> usize {
         // SAFETY: CMSG_LEN and CMSG_SPACE only compute.
         let (length, space) = unsafe {
-            let size = mem::size_of::<T>() as libc::c_uint;
+            let size = size_of::<T>() as libc::c_uint;
             (libc::CMSG_LEN(size), libc::CMSG_SPACE(size) as usize)
         };
         assert!(space <= N, "the buffer is made for this message");
@@ -87,25 +90,18 @@ impl<const N: usize> ControlBuffer<N> {
 
     /// Calls `visit` with level, type and data of each message the kernel wrote.
     fn visit(&self, length: usize, mut visit: impl FnMut(libc::c_int, libc::c_int, &[u8])) {
-        // SAFETY: a msghdr is integers and nullable pointers, for which zeroes are valid.
-        let mut header: libc::msghdr = unsafe { mem::zeroed() };
-        header.msg_control = self.0.as_ptr().cast_mut().cast();
-        header.msg_controllen = length.min(N) as _;
-        // SAFETY: msg_control and msg_controllen describe the initialised part of our buffer.
-        let mut next = unsafe { libc::CMSG_FIRSTHDR(&raw const header) };
-        while !next.is_null() {
-            // SAFETY: FIRSTHDR and NXTHDR return headers that lie inside the buffer as a whole;
-            // only reads follow.
-            let (message, data) = unsafe { (*next, libc::CMSG_DATA(next).cast_const()) };
-            let offset = data as usize - self.0.as_ptr() as usize;
-            // SAFETY: CMSG_LEN only computes.
-            let before = unsafe { libc::CMSG_LEN(0) } as usize;
-            let size = (message.cmsg_len as usize).saturating_sub(before);
-            // The kernel cuts what does not fit; the slice is bounded by the buffer all the same.
-            let data = self.0.get(offset..(offset + size).min(N)).unwrap_or_default();
-            visit(message.cmsg_level, message.cmsg_type, data);
-            // SAFETY: `next` is a header of this same buffer.
-            next = unsafe { libc::CMSG_NXTHDR(&raw const header, next) };
+        let mut rest = &self.0[..length.min(N)];
+        while let Some(header) = read::<libc::cmsghdr>(rest) {
+            #[allow(clippy::unnecessary_cast, reason = "not a usize in every C library")]
+            let length = header.cmsg_len as usize;
+            // The kernel cuts the last message if it does not fit.
+            let Some(data) = rest.get(HEADER_LEN..length.min(rest.len())) else { return };
+            visit(header.cmsg_level, header.cmsg_type, data);
+            // cmsg(3): the next header is aligned like a long.
+            let Some(next) = length.checked_next_multiple_of(size_of::<libc::c_long>()) else {
+                return;
+            };
+            rest = rest.get(next..).unwrap_or_default();
         }
     }
 
@@ -114,17 +110,23 @@ impl<const N: usize> ControlBuffer<N> {
         let mut found = None;
         self.visit(length, |level, kind, data| match (level, kind) {
             (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
-                // The address that answers: for a broadcast, the interface's own.
-                found = read::<libc::in_pktinfo>(data).map(|info| PacketInfo {
-                    local: Ipv4Addr::from(u32::from_be(info.ipi_spec_dst.s_addr)).into(),
-                    interface: info.ipi_ifindex.unsigned_abs(),
+                found = read::<libc::in_pktinfo>(data).map(|info| {
+                    // The address that answers, which for a broadcast is the interface's own. In
+                    // the error queue it is zero, and the destination of the ICMP is the answer.
+                    let answers = [info.ipi_spec_dst, info.ipi_addr]
+                        .map(|address| Ipv4Addr::from(u32::from_be(address.s_addr)))
+                        .into_iter()
+                        .find(|address| !address.is_unspecified());
+                    PacketInfo {
+                        local: answers.unwrap_or(Ipv4Addr::UNSPECIFIED).into(),
+                        interface: info.ipi_ifindex.unsigned_abs(),
+                    }
                 });
             }
             (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
                 found = read::<libc::in6_pktinfo>(data).map(|info| PacketInfo {
                     local: IpAddr::from(info.ipi6_addr.s6_addr).to_canonical(),
-                    // Signed in some C libraries, never negative.
-                    interface: info.ipi6_ifindex as u32,
+                    interface: info.ipi6_ifindex,
                 });
             }
             _ => {}
@@ -142,8 +144,8 @@ impl<const N: usize> ControlBuffer<N> {
             );
             if let (true, Some(error)) = (is_error, read::<libc::sock_extended_err>(data)) {
                 let mut offender = RawAddress::empty();
-                let rest = &data[mem::size_of::<libc::sock_extended_err>()..];
-                let size = rest.len().min(mem::size_of::<RawAddress>());
+                let rest = &data[size_of::<libc::sock_extended_err>()..];
+                let size = rest.len().min(size_of::<RawAddress>());
                 // SAFETY: `size` bytes are readable in `rest` and writable in `offender`, which
                 // do not overlap; every bit pattern is valid for a RawAddress.
                 unsafe {
@@ -159,6 +161,7 @@ impl<const N: usize> ControlBuffer<N> {
 
 /// The kernel's structures that may be read from any bytes.
 trait FromKernel: Copy {}
+impl FromKernel for libc::cmsghdr {}
 impl FromKernel for libc::in_pktinfo {}
 impl FromKernel for libc::in6_pktinfo {}
 impl FromKernel for libc::sock_extended_err {}
@@ -166,7 +169,7 @@ impl FromKernel for libc::sock_extended_err {}
 fn read<T: FromKernel>(data: &[u8]) -> Option<T> {
     // SAFETY: `data` has the size of a T (checked here), which is integers only, so that every
     // bit pattern is valid; the read asks for no alignment.
-    (data.len() >= mem::size_of::<T>())
+    (data.len() >= size_of::<T>())
         .then(|| unsafe { ptr::read_unaligned(data.as_ptr().cast::<T>()) })
 }
 

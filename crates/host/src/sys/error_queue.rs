@@ -51,6 +51,7 @@ pub(crate) fn next_queued_error(fd: BorrowedFd<'_>, payload: &mut [u8]) -> io::R
         // lengths given, all alive and not otherwise used during the call.
         let result = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut header, flags) };
         let length = usize::try_from(result).map_err(|_| io::Error::last_os_error())?;
+        #[allow(clippy::unnecessary_cast, reason = "not a usize in every C library")]
         let control_length = header.msg_controllen as usize;
         let Some(report) = control.extended_error(control_length) else { continue };
         return Ok(QueuedError {

@@ -45,7 +45,7 @@ pub(crate) fn receive_many(
     let mut names = [RawAddress::empty(); MESSAGES];
     let mut controls = [PacketInfoBuffer::empty(); MESSAGES];
     let mut vectors = [EMPTY_VECTOR; MESSAGES];
-    let mut messages = empty_messages();
+    let mut messages: [libc::mmsghdr; MESSAGES] = empty_messages();
     let mut count = 0;
     for (at, piece) in memory.chunks_exact_mut(slot).take(MESSAGES).enumerate() {
         vectors[at] = libc::iovec { iov_base: piece.as_mut_ptr().cast(), iov_len: piece.len() };
@@ -73,28 +73,30 @@ pub(crate) fn receive_many(
     let filled = usize::try_from(result).map_err(|_| io::Error::last_os_error())?;
     for at in 0..filled.min(count) {
         let header = &messages[at].msg_hdr;
+        #[allow(clippy::unnecessary_cast, reason = "not a usize in every C library")]
+        let control_length = header.msg_controllen as usize;
         received.push(Received {
             length: (messages[at].msg_len as usize).min(slot),
             source: names[at].read(),
-            info: controls[at].packet_info(header.msg_controllen as usize),
+            info: controls[at].packet_info(control_length),
             truncated: header.msg_flags & libc::MSG_TRUNC != 0,
         });
     }
     Ok(())
 }
 
-/// Sends datagrams, at most [`MESSAGES`], and returns how many the kernel took.
-pub(crate) fn send_many<'a>(
+/// Sends datagrams, at most `N`, and returns how many the kernel took.
+pub(crate) fn send_many<'a, const N: usize>(
     fd: BorrowedFd<'_>,
     socket: AddressFamily,
     outgoing: impl Iterator<Item = Outgoing<'a>>,
 ) -> io::Result<usize> {
-    let mut names = [RawAddress::empty(); MESSAGES];
-    let mut controls = [PacketInfoBuffer::empty(); MESSAGES];
-    let mut vectors = [EMPTY_VECTOR; MESSAGES];
-    let mut messages = empty_messages();
+    let mut names = [RawAddress::empty(); N];
+    let mut controls = [PacketInfoBuffer::empty(); N];
+    let mut vectors = [EMPTY_VECTOR; N];
+    let mut messages: [libc::mmsghdr; N] = empty_messages();
     let mut count = 0;
-    for (at, datagram) in outgoing.take(MESSAGES).enumerate() {
+    for (at, datagram) in outgoing.take(N).enumerate() {
         let length;
         (names[at], length) = RawAddress::new(datagram.destination, socket);
         vectors[at] = libc::iovec {
@@ -126,7 +128,7 @@ pub(crate) fn send_many<'a>(
     usize::try_from(result).map_err(|_| io::Error::last_os_error())
 }
 
-fn empty_messages() -> [libc::mmsghdr; MESSAGES] {
+fn empty_messages<const N: usize>() -> [libc::mmsghdr; N] {
     // SAFETY: an mmsghdr is integers and nullable pointers, for which zeroes are valid.
     unsafe { mem::zeroed() }
 }

@@ -9,7 +9,7 @@ mod message;
 mod option;
 
 pub(crate) use address::{canonical, family, inet_addr, is_inet, local_addr};
-pub(crate) use error_queue::{QueuedError, next_queued_error};
+pub(crate) use error_queue::next_queued_error;
 pub(crate) use message::{MESSAGES, Outgoing, Received, receive_many, send_many};
 pub(crate) use option::{
     bind_interface, defer_port_choice, drop_incoming, make_nonblocking, peer_credentials,

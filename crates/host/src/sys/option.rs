@@ -5,7 +5,6 @@
 //! Spec: socket(7), ip(7), ipv6(7), tcp(7), udp(7), unix(7).
 
 use std::io;
-use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
@@ -84,7 +83,7 @@ pub(crate) fn unsent(fd: BorrowedFd<'_>) -> io::Result<usize> {
 /// Who connected to a unix socket.
 pub(crate) fn peer_credentials(fd: BorrowedFd<'_>) -> io::Result<PeerCredentials> {
     let mut found = libc::ucred { pid: 0, uid: 0, gid: 0 };
-    let mut length = mem::size_of::<libc::ucred>() as libc::socklen_t;
+    let mut length = size_of::<libc::ucred>() as libc::socklen_t;
     // SAFETY: SO_PEERCRED writes at most `length` bytes, which is the size of `found`.
     let result = unsafe {
         libc::getsockopt(
@@ -128,7 +127,7 @@ unsafe fn set<T>(
             level,
             option,
             ptr::from_ref(value).cast(),
-            mem::size_of::<T>() as libc::socklen_t,
+            size_of::<T>() as libc::socklen_t,
         )
     };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }

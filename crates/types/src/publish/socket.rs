@@ -35,8 +35,13 @@ pub(super) fn unix(rest: Part<'_>) -> Result<Meaning, Fault> {
         .suggest(swapped));
     }
     if let Some(reason) = unusable_unix_path(Path::new(path.text())) {
-        let message = format!("no socket can be made at `{}`: {reason}", path.text());
-        return Err(Fault::at(path, "expected an absolute path", message).help(UNIX_HELP));
+        let message = match path.text() {
+            "" => "the path is missing".to_owned(),
+            text => format!("no socket can be made at `{text}`: {reason}"),
+        };
+        return Err(
+            Fault::at(path, "expected the absolute path of a socket", message).help(UNIX_HELP)
+        );
     }
     let (guest, protocol) = match tail.split_once('/') {
         Some((guest, protocol)) => (guest, Some(protocol)),

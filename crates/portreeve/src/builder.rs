@@ -1,0 +1,97 @@
+//! Putting an engine together.
+
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+
+use portreeve_core::{Config, LinkOffloads};
+use portreeve_link::Link;
+use portreeve_types::{Addressing, Limits, SourceMode};
+
+use crate::driver::Driver;
+use crate::engine::Engine;
+use crate::error::StartError;
+use crate::handle::Handle;
+use crate::sys::rings::RingArena;
+
+/// Collects what an engine is made with; [`start`](Self::start) makes it.
+#[derive(Default)]
+#[must_use = "a builder does nothing until `start`"]
+pub struct EngineBuilder {
+    link: Option<Box<dyn Link>>,
+    addressing: Addressing,
+    limits: Limits,
+    source: SourceMode,
+    name: Option<String>,
+}
+
+impl EngineBuilder {
+    /// The guest's transport. Required.
+    pub fn link(mut self, link: impl Link + 'static) -> Self {
+        self.link = Some(Box::new(link));
+        self
+    }
+
+    /// Addresses of the guest and its gateway; the default is [`Addressing::default`]. The MTU
+    /// used is the smaller of the link's and this one's.
+    pub fn addressing(mut self, addressing: Addressing) -> Self {
+        self.addressing = addressing;
+        self
+    }
+
+    /// Bounds of every table, queue and buffer.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// The source that the guest sees on published ports which name none.
+    pub fn source(mut self, source: SourceMode) -> Self {
+        self.source = source;
+        self
+    }
+
+    /// A name for the engine's thread.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Starts the engine on a thread of its own.
+    ///
+    /// # Errors
+    /// When a part is missing or contradicts itself, or the event loop cannot be set up. Nothing
+    /// is left behind then.
+    pub fn start(self) -> Result<Engine, StartError> {
+        let link = self.link.ok_or(StartError::NoLink)?;
+        let mut addressing = self.addressing;
+        let capabilities = link.capabilities();
+        addressing.mtu = addressing.mtu.min(capabilities.mtu);
+        addressing.validate()?;
+        self.limits.validate()?;
+        let mut seed = [0u8; 16];
+        getrandom::fill(&mut seed).map_err(|error| StartError::Entropy(error.to_string()))?;
+        let half = |at: usize| u64::from_ne_bytes(std::array::from_fn(|byte| seed[at + byte]));
+        let mailbox_size = self.limits.mailbox;
+        let config = Config {
+            addressing,
+            limits: self.limits,
+            source: self.source,
+            link: LinkOffloads {
+                checksum: capabilities.checksum_offload,
+                tso4: capabilities.tso4,
+                tso6: capabilities.tso6,
+            },
+            seed: [half(0), half(8)],
+        };
+        let (sender, mailbox) = sync_channel(mailbox_size);
+        let arena = Arc::new(RingArena::new());
+        let (driver, waker) = Driver::new(config, link, arena, mailbox)?;
+        let handle = Handle::new(sender, waker);
+        let name = self.name.unwrap_or_else(|| "portreeve".into());
+        let thread = std::thread::Builder::new()
+            .name(name)
+            .spawn(move || driver.run())
+            .map_err(|source| StartError::EventLoop { operation: "spawn", source })?;
+        Ok(Engine::new(handle, thread))
+    }
+}

@@ -1,0 +1,339 @@
+//! The event loop: the one place where descriptors, the clock and the sans-IO core meet.
+//!
+//! Owns the thread's order of work and no decision. One turn: take what the kernel says is ready,
+//! carry out orders, accept clients, take frames from the guest, let due timers run, move bytes for
+//! every flow that has some, and hand out frames until the link is full. Readiness is
+//! edge-triggered and remembered per socket, so no descriptor is ever re-registered and an idle
+//! flow costs nothing. Every step is bounded, and what a bound leaves over is gone on with in the
+//! next turn without sleeping.
+
+mod datagrams;
+mod drain;
+mod lingering;
+mod listeners;
+pub(crate) mod mailbox;
+mod streams;
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Registry, Token, Waker};
+use portreeve_core::{Config, Engine, HostOp, Instant};
+use portreeve_link::{Link, MAX_FRAME_LEN};
+use portreeve_wire::{VIRTIO_NET_HDR_LEN, VirtioNetHdr};
+
+use crate::clock::Clock;
+use crate::error::StartError;
+use crate::event::{Event, Subscriber};
+use crate::sys::rings::{MappedRings, RingArena};
+use datagrams::Datagrams;
+use drain::Drain;
+use lingering::Lingering;
+use listeners::Listeners;
+use mailbox::Order;
+use streams::Streams;
+
+const LINK: Token = Token(0);
+const WAKER: Token = Token(1);
+/// Listeners' tokens go up from here, flows' from [`FLOWS`].
+const LISTENERS: usize = 1 << 8;
+const FLOWS: usize = 1 << 24;
+
+/// Readiness taken from the kernel at once.
+const EVENTS: usize = 1024;
+/// Frames taken from the guest in one turn.
+const FRAMES_IN: usize = 64;
+/// Frames handed to the guest in one turn.
+const FRAMES_OUT: usize = 256;
+
+/// Counters of the event loop itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DriverStats {
+    /// Turns of the loop.
+    pub turns: u64,
+    /// Clients accepted.
+    pub accepted: u64,
+    /// Failed accepts, whatever the reason; the listener goes on.
+    pub accept_errors: u64,
+    /// Frames the link refused for another reason than being full.
+    pub link_errors: u64,
+    /// Datagrams a host socket would not send.
+    pub datagram_errors: u64,
+    /// Sockets of flows that are open now, those that linger included.
+    pub open_sockets: usize,
+}
+
+/// One engine's loop. Field order is drop order: the core, and with it every ring lease, goes
+/// before the arena that the rings lie in.
+pub(crate) struct Driver {
+    core: Engine,
+    link: Box<dyn Link>,
+    poll: Poll,
+    clock: Clock,
+    mailbox: Receiver<Order>,
+    listeners: Listeners,
+    streams: Streams,
+    lingering: Lingering,
+    datagrams: Datagrams,
+    subscribers: Vec<Subscriber>,
+    drain: Option<Drain>,
+    link_state: LinkState,
+    frame_in: Box<[u8]>,
+    frame_out: Box<[u8]>,
+    /// Flows whose relay used up its share of a turn.
+    again: VecDeque<portreeve_core::FlowId>,
+    stats: DriverStats,
+    event_backlog: usize,
+    accept_batch: usize,
+    /// More orders wait than one turn carries out.
+    orders_left: bool,
+    _arena: Arc<RingArena>,
+}
+
+/// What is known of the link's readiness, and a frame it would not take yet.
+#[derive(Debug, Default)]
+struct LinkState {
+    readable: bool,
+    writable: bool,
+    /// Length of the frame in `frame_out` that waits for room.
+    pending: usize,
+    gone: bool,
+}
+
+impl Driver {
+    pub(crate) fn new(
+        config: Config,
+        link: Box<dyn Link>,
+        arena: Arc<RingArena>,
+        mailbox: Receiver<Order>,
+    ) -> Result<(Self, Arc<Waker>), StartError> {
+        let fail = |operation| move |source| StartError::EventLoop { operation, source };
+        let poll = Poll::new().map_err(fail("epoll_create1"))?;
+        let waker = Waker::new(poll.registry(), WAKER).map_err(fail("eventfd"))?;
+        let both = Interest::READABLE | Interest::WRITABLE;
+        register(poll.registry(), link.event_fd().as_raw_fd(), LINK, both)
+            .map_err(fail("watching the link"))?;
+        let event_backlog = config.limits.event_backlog;
+        let accept_batch = config.limits.accept_batch;
+        // SAFETY: `arena` stays in this struct behind `core`, which is dropped first.
+        let rings = unsafe { MappedRings::new(Arc::clone(&arena)) };
+        let driver = Self {
+            core: Engine::with_rings(config, Box::new(rings)),
+            link,
+            poll,
+            clock: Clock::new(),
+            mailbox,
+            listeners: Listeners::default(),
+            streams: Streams::default(),
+            lingering: Lingering::default(),
+            datagrams: Datagrams::new(),
+            subscribers: Vec::new(),
+            drain: None,
+            link_state: LinkState { readable: true, writable: true, ..LinkState::default() },
+            frame_in: vec![0; MAX_FRAME_LEN].into(),
+            frame_out: vec![0; MAX_FRAME_LEN].into(),
+            again: VecDeque::new(),
+            stats: DriverStats::default(),
+            event_backlog,
+            accept_batch,
+            orders_left: false,
+            _arena: arena,
+        };
+        Ok((driver, Arc::new(waker)))
+    }
+
+    /// Runs until ordered to stop or until nobody is left to give orders.
+    pub(crate) fn run(mut self) {
+        let mut events = Events::with_capacity(EVENTS);
+        loop {
+            let timeout = self.sleep();
+            match self.poll.poll(&mut events, timeout) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    tracing::error!(%error, "the event loop cannot wait for its descriptors");
+                    break;
+                }
+            }
+            let ordered = self.note_readiness(&events);
+            if (ordered || std::mem::take(&mut self.orders_left)) && self.carry_out_orders().is_break() {
+                break;
+            }
+            self.turn();
+        }
+        self.streams.reset_all();
+    }
+
+    /// How long nothing needs doing: zero when the last turn left work over.
+    fn sleep(&self) -> Option<Duration> {
+        let busy = self.link_state.readable && !self.link_state.gone
+            || !self.again.is_empty()
+            || self.orders_left
+            || self.listeners.any_ready()
+            || self.datagrams.any_ready(&self.core)
+            || (self.link_state.writable && self.core.has_frames());
+        if busy {
+            return Some(Duration::ZERO);
+        }
+        let now = self.clock.now();
+        let next = [
+            self.core.poll_timeout(),
+            self.listeners.next_retry(),
+            self.lingering.next_check(),
+            self.drain.as_ref().map(Drain::next_check),
+        ];
+        let next = next.into_iter().flatten().min()?;
+        // epoll counts in milliseconds: rounding up keeps a timer from spinning at zero.
+        let left = next.since(now);
+        Some(left.max(Duration::from_millis(u64::from(!left.is_zero()))))
+    }
+
+    /// Remembers what the kernel reports; says whether orders have come.
+    fn note_readiness(&mut self, events: &Events) -> bool {
+        let mut ordered = false;
+        for event in events {
+            match event.token() {
+                LINK => {
+                    self.link_state.readable |= event.is_readable() || event.is_read_closed();
+                    self.link_state.writable |= event.is_writable();
+                }
+                WAKER => ordered = true,
+                Token(token) if token >= FLOWS => {
+                    if let Some(id) = self.streams.note(token - FLOWS, event) {
+                        self.again.push_back(id);
+                    }
+                }
+                Token(token) => self.listeners.note(token - LISTENERS, event),
+            }
+        }
+        ordered
+    }
+
+    fn turn(&mut self) {
+        self.stats.turns += 1;
+        let now = self.clock.now();
+        self.accept_clients(now);
+        self.take_frames(now);
+        self.take_datagrams(now);
+        self.core.handle_timeout(now);
+        for _ in 0..self.again.len() {
+            if let Some(id) = self.again.pop_front() {
+                self.relay(id, now);
+            }
+        }
+        self.carry_out_ops(now);
+        self.send_datagrams();
+        self.hand_out_frames();
+        self.check_lingering(now);
+        self.check_drain(now);
+        while let Some(event) = self.core.poll_event() {
+            self.publish_event(&Event::Engine(event));
+        }
+    }
+
+    /// Takes frames from the guest until there is none or the turn's share is used up.
+    fn take_frames(&mut self, now: Instant) {
+        for _ in 0..FRAMES_IN {
+            if !self.link_state.readable || self.link_state.gone {
+                return;
+            }
+            match self.link.receive(&mut self.frame_in) {
+                Ok(length) => {
+                    let (header, frame) = self.frame_in[..length].split_at_mut(VIRTIO_NET_HDR_LEN);
+                    // A header of a kind we did not offer: what it says does not matter then.
+                    let header = VirtioNetHdr::parse(header).unwrap_or_default();
+                    self.core.handle_guest_frame(&header, frame, now);
+                }
+                Err(error) => {
+                    self.link_failed(&error, true);
+                    if error.kind() != io::ErrorKind::Interrupted {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Hands frames to the guest until there is none, the link is full, or the turn's share is
+    /// used up.
+    fn hand_out_frames(&mut self) {
+        let now = self.clock.now();
+        for _ in 0..FRAMES_OUT {
+            if !self.link_state.writable || self.link_state.gone {
+                return;
+            }
+            if self.link_state.pending == 0 {
+                self.link_state.pending = self.core.poll_guest_frame(&mut self.frame_out, now);
+                if self.link_state.pending == 0 {
+                    return;
+                }
+            }
+            match self.link.send(&self.frame_out[..self.link_state.pending]) {
+                Ok(()) => self.link_state.pending = 0,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.link_state.writable = false;
+                }
+                Err(error) => {
+                    // The frame cannot be sent now or ever; TCP sends it again if it matters.
+                    self.link_state.pending = 0;
+                    self.stats.link_errors += 1;
+                    self.link_failed(&error, false);
+                }
+            }
+        }
+    }
+
+    fn link_failed(&mut self, error: &io::Error, receiving: bool) {
+        match error.kind() {
+            io::ErrorKind::WouldBlock => self.link_state.readable &= !receiving,
+            io::ErrorKind::Interrupted => {}
+            io::ErrorKind::BrokenPipe => {
+                self.link_state.gone = true;
+                self.publish_event(&Event::GuestGone { cause: error.to_string() });
+            }
+            _ => {
+                // The link lives; going on at once would spin.
+                self.link_state.readable &= !receiving;
+                tracing::debug!(%error, receiving, "the link refused a frame");
+            }
+        }
+    }
+
+    /// Carries out the core's orders until there are none.
+    fn carry_out_ops(&mut self, now: Instant) {
+        while let Some(op) = self.core.poll_host_op() {
+            match op {
+                HostOp::Relay(id) => self.relay(id, now),
+                HostOp::Shutdown(id) => self.streams.shutdown(id),
+                HostOp::Close(id) => {
+                    self.streams.close(id);
+                    self.listeners.descriptor_freed();
+                }
+                HostOp::Reset(id) => {
+                    if let Some(stream) = self.streams.take(id) {
+                        self.lingering.reset(stream, now);
+                    }
+                    self.listeners.descriptor_freed();
+                }
+                HostOp::Unreachable { publish, client, local, kind } => {
+                    self.datagrams.tell_unreachable(publish, client, local, kind);
+                }
+                _ => tracing::error!(?op, "an order this shell does not know"),
+            }
+        }
+    }
+
+    pub(crate) fn publish_event(&mut self, event: &Event) {
+        self.subscribers.retain_mut(|subscriber| subscriber.offer(event));
+    }
+}
+
+fn register(registry: &Registry, fd: i32, token: Token, interest: Interest) -> io::Result<()> {
+    registry.register(&mut SourceFd(&fd), token, interest)
+}

@@ -1,0 +1,268 @@
+//! Published ports' sockets: accepting clients, and never dying of it.
+//!
+//! Owns the listeners and their readiness. A failed accept is counted and tried again: at once for
+//! a client that went away, after a pause (sooner when a descriptor is freed) when the process or
+//! the system has run out of something. Each port has its own share of a turn.
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use mio::event::Event as Readiness;
+use mio::{Interest, Registry, Token};
+use portreeve_core::{Accepted, Instant};
+use portreeve_host::{HostError, Peer};
+use portreeve_types::{PublishId, PublishedPort};
+
+use super::{Driver, LISTENERS, register};
+use crate::event::Event;
+use crate::publish::Listener;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+#[derive(Default)]
+pub(super) struct Listeners {
+    slots: Vec<Option<Entry>>,
+    /// Slots whose listener may have a client.
+    ready: Vec<usize>,
+    /// Where the next turn begins, so that no port is always last.
+    turn: usize,
+}
+
+pub(super) struct Entry {
+    pub(super) port: PublishedPort,
+    pub(super) listener: Listener,
+    ready: bool,
+    /// UDP: datagrams may wait.
+    pub(super) readable: bool,
+    /// UDP: the socket takes datagrams.
+    pub(super) writable: bool,
+    /// UDP: error reports may wait.
+    pub(super) failed: bool,
+    pause: Option<Pause>,
+}
+
+#[derive(Clone, Copy)]
+struct Pause {
+    until: Instant,
+    length: Duration,
+}
+
+impl Listeners {
+    pub(super) fn insert(
+        &mut self,
+        registry: &Registry,
+        port: PublishedPort,
+        listener: Listener,
+    ) -> io::Result<()> {
+        let slot = self.slots.iter().position(Option::is_none).unwrap_or(self.slots.len());
+        let fd = listener.as_fd().as_raw_fd();
+        let interest = match listener {
+            Listener::Udp(_) => Interest::READABLE | Interest::WRITABLE,
+            Listener::Tcp(_) | Listener::Unix(_) => Interest::READABLE,
+        };
+        register(registry, fd, Token(LISTENERS + slot), interest)?;
+        let entry = Entry {
+            port,
+            listener,
+            ready: false,
+            readable: true,
+            writable: true,
+            failed: false,
+            pause: None,
+        };
+        if slot == self.slots.len() {
+            self.slots.push(Some(entry));
+        } else {
+            self.slots[slot] = Some(entry);
+        }
+        // An inherited listener may have clients from before.
+        self.mark_ready(slot);
+        Ok(())
+    }
+
+    pub(super) fn remove(&mut self, id: PublishId) -> Option<PublishedPort> {
+        let of_port = |slot: &&mut Option<Entry>| {
+            slot.as_ref().is_some_and(|entry| entry.port.id == id)
+        };
+        let entry = self.slots.iter_mut().find(of_port)?.take()?;
+        Some(entry.port)
+    }
+
+    pub(super) fn remove_tcp(&mut self) {
+        for slot in &mut self.slots {
+            slot.take_if(|entry| !matches!(entry.listener, Listener::Udp(_)));
+        }
+    }
+
+    pub(super) fn ports(&self) -> Vec<PublishedPort> {
+        let mut ports: Vec<_> = self.entries().map(|entry| entry.port.clone()).collect();
+        ports.sort_by_key(|port| port.id);
+        ports
+    }
+
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.slots.iter().flatten()
+    }
+
+    pub(super) fn entries_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
+        self.slots.iter_mut().flatten()
+    }
+
+    pub(super) fn note(&mut self, slot: usize, readiness: &Readiness) {
+        let Some(Some(entry)) = self.slots.get_mut(slot) else { return };
+        if let Listener::Udp(_) = entry.listener {
+            entry.readable |= readiness.is_readable();
+            entry.writable |= readiness.is_writable();
+            entry.failed |= readiness.is_error();
+        } else {
+            self.mark_ready(slot);
+        }
+    }
+
+    /// Whether a listener that does not pause may have a client.
+    pub(super) fn any_ready(&self) -> bool {
+        self.ready.iter().any(|&slot| {
+            matches!(self.slots.get(slot), Some(Some(entry)) if entry.pause.is_none())
+        })
+    }
+
+    /// When the first pause is over.
+    pub(super) fn next_retry(&self) -> Option<Instant> {
+        let waiting = self.ready.iter().filter_map(|&slot| self.slots[slot].as_ref());
+        waiting.filter_map(|entry| entry.pause).map(|pause| pause.until).min()
+    }
+
+    /// A descriptor was freed: whoever paused for lack of one may try again.
+    pub(super) fn descriptor_freed(&mut self) {
+        for &slot in &self.ready {
+            if let Some(Some(entry)) = self.slots.get_mut(slot)
+                && let Some(pause) = &mut entry.pause
+            {
+                pause.until = Instant::ZERO;
+            }
+        }
+    }
+
+    fn mark_ready(&mut self, slot: usize) {
+        if let Some(Some(entry)) = self.slots.get_mut(slot)
+            && !matches!(entry.listener, Listener::Udp(_))
+            && !std::mem::replace(&mut entry.ready, true)
+        {
+            self.ready.push(slot);
+        }
+    }
+}
+
+/// What one accept came to.
+enum Step {
+    Client(portreeve_host::Accepted),
+    Empty,
+    /// That client is gone; the next may be there.
+    Skip,
+    Exhausted(HostError),
+}
+
+impl Entry {
+    fn accept(&self) -> Step {
+        let accepted = match &self.listener {
+            Listener::Tcp(listener) => listener.accept(),
+            Listener::Unix(listener) => listener.accept(),
+            Listener::Udp(_) => return Step::Empty,
+        };
+        match accepted {
+            Ok(Some(client)) => Step::Client(client),
+            Ok(None) => Step::Empty,
+            Err(error) if error.class() == portreeve_host::ErrorClass::ConnectionAborted => {
+                Step::Skip
+            }
+            Err(error) => Step::Exhausted(error),
+        }
+    }
+}
+
+impl Driver {
+    pub(super) fn accept_clients(&mut self, now: Instant) {
+        let ready = std::mem::take(&mut self.listeners.ready);
+        let start = if ready.is_empty() { 0 } else { self.listeners.turn % ready.len() };
+        self.listeners.turn = self.listeners.turn.wrapping_add(1);
+        for at in 0..ready.len() {
+            self.accept_from(ready[(start + at) % ready.len()], now);
+        }
+    }
+
+    /// Accepts a port's share of clients. The slot is marked ready again unless it is empty.
+    fn accept_from(&mut self, slot: usize, now: Instant) {
+        match self.listeners.slots.get_mut(slot) {
+            Some(Some(entry)) => entry.ready = false,
+            _ => return,
+        }
+        for _ in 0..self.accept_batch {
+            let Some(Some(entry)) = self.listeners.slots.get(slot) else { return };
+            if entry.pause.is_some_and(|pause| now < pause.until) {
+                break;
+            }
+            let id = entry.port.id;
+            match entry.accept() {
+                Step::Client(client) => {
+                    self.resume(slot);
+                    self.stats.accepted += 1;
+                    self.open(id, client, now);
+                }
+                Step::Empty => return self.resume(slot),
+                Step::Skip => self.stats.accept_errors += 1,
+                Step::Exhausted(error) => {
+                    self.stats.accept_errors += 1;
+                    self.pause(slot, &error, now);
+                    break;
+                }
+            }
+        }
+        self.listeners.mark_ready(slot);
+    }
+
+    fn open(&mut self, publish: PublishId, client: portreeve_host::Accepted, now: Instant) {
+        // The slot of a flow that has just ended may be given to this one.
+        self.carry_out_ops(now);
+        let peer = match client.peer {
+            Peer::Inet(address) => Some(address),
+            Peer::Unix(_) => None,
+        };
+        let accepted = Accepted { publish, client: peer, local: client.local };
+        match self.core.handle_accepted(&accepted, now) {
+            Ok(id) => {
+                let registry = self.poll.registry();
+                if let Err(error) = self.streams.insert(registry, id, client.stream) {
+                    tracing::warn!(%error, "watching a client's socket");
+                    self.core
+                        .handle_host_event(portreeve_core::HostEvent::Reset(id), now);
+                }
+            }
+            Err(_) => client.stream.reset(),
+        }
+    }
+
+    fn pause(&mut self, slot: usize, error: &HostError, now: Instant) {
+        let Some(Some(entry)) = self.listeners.slots.get_mut(slot) else { return };
+        let length = match entry.pause {
+            Some(pause) => (pause.length * 2).min(LONGEST_PAUSE),
+            None => FIRST_PAUSE,
+        };
+        let first = entry.pause.is_none();
+        entry.pause = Some(Pause { until: now + length, length });
+        if first {
+            let port = entry.port.id;
+            tracing::warn!(%error, port = %entry.port, "cannot accept clients for now");
+            self.publish_event(&Event::ListenerPaused { port, cause: error.to_string() });
+        }
+    }
+
+    fn resume(&mut self, slot: usize) {
+        let Some(Some(entry)) = self.listeners.slots.get_mut(slot) else { return };
+        if entry.pause.take().is_some() {
+            let port = entry.port.id;
+            self.publish_event(&Event::ListenerResumed { port });
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What can go wrong for a caller of the library, each with what was tried and what would help.
+
+use std::io;
+
+use portreeve_core::CommandError;
+use portreeve_host::HostError;
+use portreeve_types::{AddressingError, LimitsError, PublishId, PublishRequestError};
+
+/// The engine could not be started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// No link was given.
+    #[error("an engine needs a link to its guest: EngineBuilder::link")]
+    NoLink,
+    /// The addresses contradict themselves.
+    #[error("the guest's addresses: {0}")]
+    Addressing(#[from] AddressingError),
+    /// A limit is out of its range.
+    #[error("the limits: {0}")]
+    Limits(#[from] LimitsError),
+    /// The system has no entropy to give.
+    #[error("reading the system's entropy: {0}")]
+    Entropy(String),
+    /// The event loop could not be set up.
+    #[error("setting up the event loop ({operation}): {source}")]
+    EventLoop {
+        /// The call.
+        operation: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+/// A port could not be published. Nothing of it stays.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// The request contradicts itself.
+    #[error("{0}")]
+    Request(#[from] PublishRequestError),
+    /// The host would not bind.
+    #[error("cannot publish {what} on {address}: {cause}{}", hint(.help))]
+    Bind {
+        /// `80/tcp`.
+        what: String,
+        /// The host address and port.
+        address: String,
+        /// What the kernel said.
+        cause: io::Error,
+        /// What would help.
+        help: Option<&'static str>,
+    },
+    /// All ports of a range are taken.
+    #[error("cannot publish {what}: every host port from {first} to {last} is in use")]
+    RangeInUse {
+        /// `80/tcp`.
+        what: String,
+        /// The first port tried.
+        first: u16,
+        /// The last.
+        last: u16,
+    },
+    /// The engine refused.
+    #[error("cannot publish {what}: {cause}")]
+    Refused {
+        /// `80/tcp`.
+        what: String,
+        /// Why.
+        cause: CommandError,
+    },
+    /// The item means nothing to an engine: `auto` and exclusions are for whoever watches the
+    /// guest's own listeners.
+    #[error("`{0}` cannot be published by an engine alone: it needs a watched namespace guest")]
+    NeedsWatcher(String),
+    /// The engine has stopped.
+    #[error("the engine has stopped")]
+    Stopped,
+}
+
+/// A port could not be unpublished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum UnpublishError {
+    /// There is no such port.
+    #[error("no published port {0}")]
+    Unknown(PublishId),
+    /// The engine has stopped.
+    #[error("the engine has stopped")]
+    Stopped,
+}
+
+fn hint(help: &Option<&'static str>) -> String {
+    help.map(|help| format!(" ({help})")).unwrap_or_default()
+}
+
+impl PublishError {
+    /// A bind failed: finds the words that would help.
+    pub(crate) fn bind(what: String, error: HostError) -> Self {
+        let help = match error.source.kind() {
+            io::ErrorKind::AddrInUse => {
+                Some("choose another host port, or 0 for any that is free")
+            }
+            io::ErrorKind::AddrNotAvailable => {
+                Some("the address is not one of this host's; `ip addr` lists them")
+            }
+            io::ErrorKind::PermissionDenied => Some(
+                "ports below net.ipv4.ip_unprivileged_port_start need CAP_NET_BIND_SERVICE: \
+                 publish on a port from 1024 up, or lower that sysctl",
+            ),
+            _ if error.class().is_exhaustion() => Some("raise the limit of open files: ulimit -n"),
+            _ => None,
+        };
+        Self::Bind { what, address: error.address, cause: error.source, help }
+    }
+}

@@ -1,0 +1,105 @@
+//! What the command is inside: user, capabilities, processes, descriptors, signals.
+
+use crate::Case;
+use crate::machine::User;
+
+pub(crate) const CASES: &[Case] = &[
+    ("the_user_is_the_same_inside", the_user_is_the_same_inside),
+    ("an_ordinary_user_s_command_has_no_capabilities", no_capabilities),
+    ("no_descriptor_leaks_into_the_command", no_descriptor_leaks_into_the_command),
+    ("signals_are_in_their_default_state", signals_are_in_their_default_state),
+    ("what_the_caller_ignored_stays_ignored", what_the_caller_ignored_stays_ignored),
+    ("proc_shows_the_guest_s_processes", proc_shows_the_guest_s_processes),
+    ("kill_reaches_nobody_outside", kill_reaches_nobody_outside),
+    ("environment_directory_and_host_name", environment_directory_and_host_name),
+];
+
+fn inspect_user(user: User, options: &[&str]) -> String {
+    let outcome = user.inspect(options, "user");
+    assert_eq!(outcome.code, Some(0), "{user:?}: {outcome:?}");
+    outcome.out
+}
+
+fn the_user_is_the_same_inside() {
+    for user in User::available() {
+        let facts = inspect_user(user, &[]);
+        assert!(facts.contains(&format!("uid {}\n", user.uid())), "{user:?}: {facts}");
+    }
+}
+
+fn no_capabilities() {
+    for user in User::available() {
+        let facts = inspect_user(user, &[]);
+        let none = facts.contains("CapEff: 0000000000000000\nCapPrm")
+            || facts.contains("CapPrm: 0000000000000000\nCapEff: 0000000000000000");
+        assert_eq!(none, user == User::Ordinary, "{user:?}: {facts}");
+    }
+}
+
+fn no_descriptor_leaks_into_the_command() {
+    for user in User::available() {
+        // One more for the supervisor to have inherited without close-on-exec: the shell's.
+        let (program, words) = user.supervisor_words();
+        let inspect = user.inspect(&[], "descriptors");
+        assert_eq!((inspect.code, inspect.out.as_str()), (Some(0), ""), "{user:?}");
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", "exec 7</dev/null; exec \"$@\"", "sh", &program]);
+        shell.args(words).args(["--", "sh", "-c", "test -e /proc/self/fd/7 && echo leaked"]);
+        let outcome = crate::machine::finish(shell, crate::machine::DEADLINE);
+        assert_eq!(outcome.out, "", "{user:?}: {outcome:?}");
+    }
+}
+
+fn signals_are_in_their_default_state() {
+    for user in User::available() {
+        let facts = inspect_user(user, &[]);
+        assert!(facts.contains("SigBlk: 0000000000000000"), "{user:?}: {facts}");
+        // What looks is a Rust program, which ignores SIGPIPE (bit 12) for itself.
+        assert!(facts.contains("SigIgn: 0000000000001000"), "{user:?}: {facts}");
+    }
+}
+
+fn what_the_caller_ignored_stays_ignored() {
+    for user in User::available() {
+        let (program, words) = user.supervisor_words();
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", "trap '' HUP; exec \"$@\"", "sh", &program]);
+        shell.args(words).args(["--", "sh", "-c", "kill -HUP $$; echo alive"]);
+        let outcome = crate::machine::finish(shell, crate::machine::DEADLINE);
+        assert_eq!(outcome.out, "alive\n", "{user:?}: {outcome:?}");
+    }
+}
+
+fn proc_shows_the_guest_s_processes() {
+    for user in User::available() {
+        let facts = inspect_user(user, &[]);
+        assert!(facts.contains("pid 2\n") && facts.contains("self 2\n"), "{user:?}: {facts}");
+        let outcome = user.run(&["--", "cat", "/proc/1/comm"]);
+        assert_eq!(outcome.out, "portreeve-init\n", "{user:?}: {outcome:?}");
+    }
+}
+
+fn kill_reaches_nobody_outside() {
+    for user in User::available() {
+        // 0 is one's own process group, -1 everybody one can see, 1 init.
+        for target in ["0", "-1"] {
+            let script = format!("kill -9 1; kill -TERM -- {target}; sleep 1; exit 7");
+            let outcome = user.run(&["--", "sh", "-c", &script]);
+            // Only the command itself was hit.
+            assert_eq!(outcome.code, Some(128 + 15), "{user:?} {target}: {outcome:?}");
+        }
+    }
+}
+
+fn environment_directory_and_host_name() {
+    for user in User::available() {
+        let options = ["--env=COLOUR=blue", "--cwd=/usr", "--hostname=island"];
+        let mut arguments = options.to_vec();
+        arguments.extend(["--", "sh", "-c", "echo $COLOUR $PWD $(uname -n)"]);
+        let outcome = user.run(&arguments);
+        assert_eq!(outcome.out, "blue /usr island\n", "{user:?}: {outcome:?}");
+        let outcome = user.run(&["--cwd=/nowhere", "--", "true"]);
+        assert_eq!(outcome.code, Some(126), "{user:?}: {outcome:?}");
+        assert!(outcome.err.contains("/nowhere: cannot change"), "{user:?}: {outcome:?}");
+    }
+}
