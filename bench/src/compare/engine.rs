@@ -146,11 +146,11 @@ impl Engine {
             (Self::Portreeve { .. }, _) => true,
             (Self::Veth | Self::Loopback, Load::Idle) => false,
             _ if !quick => true,
+            (Self::Loopback, _) => false,
             (Self::Pasta, load) => *load != Load::Idle,
             (Self::PastaEthernetMtu, load) => {
                 matches!(load, Load::StreamToGuest | Load::StreamFromGuest)
             }
-            (Self::Loopback, load) => matches!(load, Load::StreamToGuest),
             (_, load) => {
                 matches!(load, Load::StreamToGuest | Load::StreamFromGuest | Load::ConnectMany)
             }
@@ -182,7 +182,7 @@ impl Engine {
     fn command(&self) -> Vec<String> {
         let text = match self {
             Self::Portreeve { .. } => {
-                format!("portreeve run --publish 0.0.0.0:{PORT}:{PORT}/tcp+udp --mtu 1500 --")
+                format!("portreeve run -p 0.0.0.0:{PORT}:{PORT}/tcp+udp --mtu 1500 --")
             }
             Self::Pasta => pasta(65_520),
             Self::PastaEthernetMtu => pasta(1_500),

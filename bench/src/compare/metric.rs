@@ -107,7 +107,8 @@ pub(crate) enum Load {
     Exchange,
     Flood,
     Echo,
-    /// Last, for it leaves thousands of connections to be closed.
+    /// Last, for it leaves thousands of connections to be closed; directly behind the exchange
+    /// it is compared with.
     Idle,
 }
 
@@ -117,9 +118,9 @@ impl Load {
         Self::StreamFromGuest,
         Self::ConnectOne,
         Self::ConnectMany,
-        Self::Exchange,
         Self::Flood,
         Self::Echo,
+        Self::Exchange,
         Self::Idle,
     ];
 

@@ -7,6 +7,7 @@ use super::{
     Findings,
     engine::{PORTREEVE, REFERENCE},
     metric::{Better, Metric},
+    session::PEER_IDLE,
     statistics::{Summary, summary},
 };
 
@@ -192,7 +193,14 @@ fn how(findings: &Findings, out: &mut String) -> std::fmt::Result {
         out,
         "- A stream is checked to its end: bytes received are bytes sent, or it counts as failed."
     )?;
-    writeln!(out, "- CPU time is user and system time of the engine's own processes.")?;
+    writeln!(
+        out,
+        "- CPU time is user and system time of the engine's own processes; memory is what their \
+         resident size grows by, for each idle connection that has been answered once ({} with \
+         Portreeve, {} with a peer).",
+        schedule.idle,
+        schedule.idle.min(PEER_IDLE)
+    )?;
     let limits = |(name, value): (&String, &String)| format!("`{name}` {value}");
     let limits: Vec<_> = environment.buffers.iter().map(limits).collect();
     writeln!(out, "- Buffers ({:?}): {}.", schedule.buffers, limits.join(", "))?;

@@ -1,2 +1,34 @@
-//! The portreeve command.
-fn main() {}
+//! The `portreeve` command: arguments in, a library call, words out.
+//!
+//! Owns nothing but the command line. What a network does is the library's, what a guest is made of
+//! is the sandbox's.
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod auto_publish;
+mod report;
+mod run;
+
+use std::process::ExitCode;
+
+use args::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = match args::parse() {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    report::set_up(&cli);
+    let Cli { command, .. } = cli;
+    let result = match command {
+        Command::Run(args) => run::run(args),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            report::failure(&failure);
+            ExitCode::from(failure.exit_code)
+        }
+    }
+}

@@ -9,6 +9,7 @@
 //! The order of calls stands on [`Engine`].
 
 #![forbid(unsafe_code)]
+#![warn(clippy::wildcard_enum_match_arm)]
 
 mod admission;
 mod config;

@@ -11,6 +11,7 @@ mod datagram;
 mod dial;
 mod error;
 mod icmp;
+mod interfaces;
 mod limits;
 mod listen;
 mod listen_unix;
@@ -23,6 +24,7 @@ pub use datagram::{
 };
 pub use dial::{DialOptions, dial};
 pub use error::{ErrorClass, HostError};
+pub use interfaces::interface_addresses;
 pub use icmp::{RawIcmp, RefusedDatagram};
 pub use limits::{fd_limit, raise_fd_limit};
 pub use listen::{Accepted, ListenOptions, Peer, TcpListener};

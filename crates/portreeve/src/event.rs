@@ -3,7 +3,7 @@
 //! Owns the library's events and their delivery: every watcher has a bounded queue of its own, and
 //! one that does not keep up loses events and is told how many. The engine never waits for one.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 use portreeve_types::{PublishId, PublishedPort};
@@ -51,10 +51,7 @@ pub struct Events {
 impl Events {
     /// The next event; `None` when there is none within `timeout` or the engine has stopped.
     pub fn next_timeout(&self, timeout: Duration) -> Option<Event> {
-        match self.receiver.recv_timeout(timeout) {
-            Ok(event) => Some(event),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        }
+        self.receiver.recv_timeout(timeout).ok()
     }
 }
 

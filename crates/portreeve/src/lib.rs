@@ -43,6 +43,7 @@
 //! What a port does is exact: FIN is FIN, RST is RST, a refusal is a refusal, half-close stays
 //! half-open, no byte is lost or doubled, and backpressure reaches the sender.
 
+mod addressing;
 mod builder;
 mod clock;
 mod driver;
@@ -53,6 +54,7 @@ mod handle;
 mod publish;
 mod sys;
 
+pub use addressing::free_addressing;
 pub use builder::EngineBuilder;
 pub use driver::DriverStats;
 pub use engine::Engine;
@@ -63,6 +65,7 @@ pub use handle::{Drained, Handle};
 pub use portreeve_core::{
     CloseReason, Counters, DropReason, FlowId, FlowSummary, Phase, RefuseReason, Unpublish,
 };
+pub use portreeve_host::{fd_limit, raise_fd_limit};
 pub use portreeve_link::memory::pair as memory_link;
 pub use portreeve_link::{
     Capabilities, Link, MAX_FRAME_LEN, MemoryLink, MemoryOptions, MemoryPeer, Tap, TapOptions,

@@ -9,8 +9,6 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 
-use rustix::process::Pid;
-
 use crate::channel::Step;
 use crate::error::{AtStep, Error, Fault};
 use crate::options::SandboxOptions;
@@ -31,8 +29,13 @@ pub(crate) struct Command {
 
 impl Command {
     pub(crate) fn new(options: &SandboxOptions) -> Result<Self, Error> {
+        for (name, _) in &options.env {
+            if name.is_empty() || name.as_bytes().contains(&b'=') {
+                return Err(Error::invalid("env", format!("{name:?} cannot be a variable's name")));
+            }
+        }
         let variables = merged_environment(std::env::vars_os(), &options.env);
-        let arguments: Vec<_> = options
+        let arguments = options
             .command
             .iter()
             .map(|word| c_string("command", word.clone()))
@@ -40,9 +43,6 @@ impl Command {
         let environment = variables
             .iter()
             .map(|(name, value)| {
-                if name.is_empty() || name.as_bytes().contains(&b'=') {
-                    return Err(Error::invalid("env", format!("{} is no name", name.display())));
-                }
                 let mut entry = name.clone();
                 entry.push("=");
                 entry.push(value);
@@ -50,8 +50,8 @@ impl Command {
             })
             .collect::<Result<_, _>>()?;
         let path = variables.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value);
-        let path = path.map_or(OsStr::new(DEFAULT_PATH), OsString::as_os_str);
-        let name = options.command.first().map_or(OsStr::new(""), OsString::as_os_str);
+        let path = path.map_or_else(|| OsStr::new(DEFAULT_PATH), OsString::as_os_str);
+        let name = options.command.first().map(OsString::as_os_str).unwrap_or_default();
         let candidates = candidates(name, path)
             .into_iter()
             .map(|file| c_string("command", file))
@@ -65,14 +65,21 @@ impl Command {
     /// that fails.
     pub(crate) fn become_it(
         &self,
+        shares_terminal: bool,
         foreground: Option<BorrowedFd<'_>>,
     ) -> Result<Infallible, Fault> {
-        // A group of its own, so that the terminal's signals and `kill 0` stay in the guest.
-        rustix::process::setpgid(None, None).at(Step::Terminal)?;
+        if shares_terminal {
+            // A group of its own, so that the terminal's signals and `kill 0` stay in the guest.
+            rustix::process::setpgid(None, None).at(Step::Terminal)?;
+        } else {
+            // A session of its own: in ours it would be a background job for ever, stopped by its
+            // first look at the terminal, with nobody to bring it to the foreground.
+            rustix::process::setsid().at(Step::Terminal)?;
+        }
         if let Some(terminal) = foreground {
-            // All signals are blocked, SIGTTOU too, or this would stop us: tcsetpgrp(3).
-            let own: Pid = rustix::process::getpid();
-            rustix::termios::tcsetpgrp(terminal, own).at(Step::Terminal)?;
+            // All signals are blocked, SIGTTOU too, or this would stop us: tcsetpgrp(3). A
+            // terminal that was closed meanwhile is no reason not to run.
+            let _ = rustix::termios::tcsetpgrp(terminal, rustix::process::getpid());
         }
         if let Some(cwd) = &self.cwd {
             rustix::process::chdir(cwd.as_c_str()).at(Step::WorkingDirectory)?;
@@ -82,15 +89,19 @@ impl Command {
         self.exec().at(Step::Execute)
     }
 
-    /// Tries the candidates as execvp(3) does: one that is not there is passed over, one that may
-    /// not be executed is remembered, anything else is the answer.
+    /// Tries the candidates as shells do: one that is not there, or in a directory closed to us,
+    /// is passed over, one that may not be executed is remembered, anything else is the answer.
     fn exec(&self) -> io::Result<Infallible> {
         let mut refused = None;
         for file in &self.candidates {
             let Err(error) = process::exec(file, &self.arguments, &self.environment);
             match error.raw_os_error() {
                 Some(libc::ENOENT | libc::ENOTDIR) => {}
-                Some(libc::EACCES) => refused = Some(error),
+                Some(libc::EACCES) => {
+                    if self.candidates.len() == 1 || rustix::fs::stat(file.as_c_str()).is_ok() {
+                        refused = Some(error);
+                    }
+                }
                 _ => return Err(error),
             }
         }

@@ -41,7 +41,7 @@ pub enum Error {
         source: io::Error,
     },
     /// Another step of making the guest failed.
-    #[error("{}{}{detail} failed: {source}", step.describe(), if detail.is_empty() { "" } else { ": " })]
+    #[error("{}{} failed: {source}", step.describe(), in_brackets(detail))]
     Setup {
         /// The step.
         step: Step,
@@ -131,6 +131,10 @@ impl Error {
     }
 }
 
+fn in_brackets(detail: &str) -> String {
+    if detail.is_empty() { String::new() } else { format!(" ({detail})") }
+}
+
 fn setup_help(step: Step, source: &io::Error) -> Option<&'static str> {
     match (step, source.raw_os_error()?) {
         (Step::Namespaces, libc::ENOSPC) => Some(
@@ -151,6 +155,9 @@ fn setup_help(step: Step, source: &io::Error) -> Option<&'static str> {
         }
         (Step::TapCreate, libc::EINVAL) => {
             Some("the kernel's tun driver is too old, or the device name is already taken")
+        }
+        (Step::Address, libc::EACCES | libc::EOPNOTSUPP) => {
+            Some("IPv6 is switched off for new devices; run the guest with IPv4 only")
         }
         (Step::Fork | Step::Init, libc::EAGAIN) => {
             Some("a limit on processes is reached: look at `ulimit -u` and the cgroup's pids.max")

@@ -128,10 +128,10 @@ impl Init<'_> {
     fn start(&self, foreground: bool) -> Result<Option<Pid>, Fault> {
         let (news, outcome) = std::io::pipe().at(Step::Execute)?;
         let mut news = news;
-        let terminal = self.plan.terminal.as_ref().filter(|_| foreground);
-        let terminal = terminal.map(|terminal| terminal.as_fd());
+        let terminal = self.plan.terminal.as_ref().map(|terminal| terminal.as_fd());
         let command = process::fork(|| {
-            let Err(fault) = self.plan.command.become_it(terminal);
+            let Err(fault) =
+                self.plan.command.become_it(terminal.is_some(), terminal.filter(|_| foreground));
             // Close-on-exec closes the pipe silently if all goes well.
             let [a, b, c, d] = fault.errno.to_ne_bytes();
             let _ = (&outcome).write_all(&[fault.step as u8, a, b, c, d]);

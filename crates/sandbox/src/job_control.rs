@@ -40,9 +40,7 @@ pub(crate) struct Continuation {
 impl JobControl {
     /// Job control on the terminal this process has, if it has one.
     pub(crate) fn new() -> Option<Self> {
-        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let terminal = rustix::fs::open("/dev/tty", flags, Mode::empty()).ok()?;
-        let terminal = rustix::io::fcntl_dupfd_cloexec(&terminal, 3).ok()?;
+        let terminal = controlling_terminal()?;
         let eager = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
         let modes = rustix::termios::tcgetattr(&terminal).ok();
         Some(Self { terminal, eager, modes, given: false })
@@ -93,11 +91,12 @@ impl JobControl {
         give
     }
 
-    /// The command is gone. After a violent end the terminal's modes are put back too, as no shell
-    /// inside was left to do it.
-    pub(crate) fn command_ended(&mut self, has_terminal: bool, violently: bool) {
-        self.given = has_terminal;
-        let had = self.given;
+    /// The command is gone; `has_terminal` is whether it had the terminal then, if that is known.
+    /// After a violent end the terminal's modes are put back too, as no shell inside was left to
+    /// do it.
+    pub(crate) fn command_ended(&mut self, has_terminal: Option<bool>, violently: bool) {
+        let had = has_terminal.unwrap_or(self.given);
+        self.given = had;
         self.take_back();
         if had
             && violently
@@ -105,14 +104,9 @@ impl JobControl {
         {
             with_terminal_signals_blocked(|| {
                 // Without it the terminal is as the command left it, no worse.
-                let _ = rustix::termios::tcsetattr(&self.terminal, OptionalActions::Drain, modes);
+                let _ = rustix::termios::tcsetattr(&self.terminal, OptionalActions::Now, modes);
             });
         }
-    }
-
-    /// Whether the command has the terminal, as far as this side knows.
-    pub(crate) fn is_given(&self) -> bool {
-        self.given
     }
 
     fn take_back(&mut self) {
@@ -124,6 +118,19 @@ impl JobControl {
             });
         }
     }
+}
+
+/// The terminal of our session, if it has one.
+fn controlling_terminal() -> Option<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    if let Ok(terminal) = rustix::fs::open("/dev/tty", flags, Mode::empty()) {
+        return rustix::io::fcntl_dupfd_cloexec(&terminal, 3).ok();
+    }
+    // Some containers have no /dev/tty. tcgetpgrp works on our session's terminal only.
+    let (input, output, error) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    let open = [input.as_fd(), output.as_fd(), error.as_fd()];
+    let terminal = open.into_iter().find(|fd| rustix::termios::tcgetpgrp(fd).is_ok())?;
+    rustix::io::fcntl_dupfd_cloexec(terminal, 3).ok()
 }
 
 /// A background process that sets anything on its terminal is stopped by SIGTTOU, unless it

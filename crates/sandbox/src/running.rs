@@ -142,7 +142,7 @@ impl Running {
             // Killed from outside (out of memory, say) before it could tell.
             let status = self.told.unwrap_or(ExitStatus::Signaled(9));
             if self.told.is_none() {
-                self.command_ended(true, true);
+                self.command_ended(None, true);
             }
             self.ended = Some(status);
         }
@@ -217,11 +217,11 @@ impl Running {
         match report {
             FromInit::Exited { code, has_terminal } => {
                 self.told = Some(ExitStatus::Exited(low_byte(code)));
-                self.command_ended(has_terminal, false);
+                self.command_ended(Some(has_terminal), false);
             }
             FromInit::Killed { signal, has_terminal } => {
                 self.told = Some(ExitStatus::Signaled(low_byte(signal)));
-                self.command_ended(has_terminal, true);
+                self.command_ended(Some(has_terminal), true);
             }
             FromInit::Stopped { signal, has_terminal } => {
                 // Without a terminal there is no job control: who stopped it will continue it.
@@ -246,9 +246,9 @@ impl Running {
         Ok(())
     }
 
-    fn command_ended(&mut self, has_terminal: bool, violently: bool) {
+    fn command_ended(&mut self, has_terminal: Option<bool>, violently: bool) {
         if let Some(job) = &mut self.job {
-            job.command_ended(has_terminal && (job.is_given() || !violently), violently);
+            job.command_ended(has_terminal, violently);
         }
     }
 }
@@ -261,11 +261,8 @@ impl AsFd for Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if self.told.is_none()
-            && let Some(job) = &mut self.job
-        {
-            let given = job.is_given();
-            job.command_ended(given, true);
+        if self.told.is_none() {
+            self.command_ended(None, true);
         }
     }
 }
@@ -303,6 +300,9 @@ impl Forwarding {
         let set = SignalSet::of(&wanted);
         let queue = SignalFd::new(&set).map_err(Error::io("signalfd"))?;
         let before = set.block();
+        // Not forwarded, but blocked: what we print while the command has the terminal must not
+        // stop us (`stty tostop`).
+        SignalSet::of(&[libc::SIGTTOU]).block();
         Ok(Self { queue, before, thread: std::thread::current().id() })
     }
 }

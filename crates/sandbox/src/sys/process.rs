@@ -29,7 +29,7 @@ pub(crate) fn fork(child: impl FnOnce() -> i32) -> io::Result<Pid> {
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
         0 => run_child(child),
-        pid => new_pid(i64::from(pid)),
+        pid => new_pid(pid),
     }
 }
 
@@ -47,7 +47,7 @@ pub(crate) fn clone_sibling(child: impl FnOnce() -> i32) -> io::Result<Pid> {
     match unsafe { libc::syscall(libc::SYS_clone, flags, none, none, none, none) } {
         -1 => Err(io::Error::last_os_error()),
         0 => run_child(child),
-        pid => new_pid(i64::from(pid)),
+        pid => new_pid(pid),
     }
 }
 
@@ -57,8 +57,8 @@ fn run_child(child: impl FnOnce() -> i32) -> ! {
     exit_now(code)
 }
 
-fn new_pid(pid: i64) -> io::Result<Pid> {
-    let pid = i32::try_from(pid).ok().filter(|pid| *pid > 0).and_then(Pid::from_raw);
+fn new_pid(pid: impl TryInto<i32>) -> io::Result<Pid> {
+    let pid = pid.try_into().ok().filter(|pid| *pid > 0).and_then(Pid::from_raw);
     pid.ok_or_else(|| io::Error::from_raw_os_error(libc::ERANGE))
 }
 

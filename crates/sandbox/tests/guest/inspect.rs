@@ -1,8 +1,10 @@
 //! What is run inside a guest to look around: prints one fact per line.
 //!
-//! `--inspect network|user|files|descriptors|foreground`.
+//! `--inspect network|user|descriptors|foreground|port-80|--wait-for=FILE`.
 
+use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use netlink_packet_core::{
     NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
@@ -21,6 +23,9 @@ pub(crate) fn main(arguments: &[String]) -> ExitCode {
         Some("descriptors") => descriptors(),
         Some("foreground") => foreground(),
         Some("port-80") => port_80(),
+        Some(what) if what.starts_with("--wait-for=") => {
+            return wait_for(Path::new(what.trim_start_matches("--wait-for=")));
+        }
         other => panic!("inspect what? {other:?}"),
     }
     ExitCode::SUCCESS
@@ -164,4 +169,13 @@ fn port_80() {
     let v4 = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 80));
     let v6 = TcpListener::bind((Ipv6Addr::LOCALHOST, 80));
     println!("ipv4 {} ipv6 {}", v4.is_ok(), v6.is_ok());
+}
+
+fn wait_for(sign: &Path) -> ExitCode {
+    println!("ready");
+    while !sign.exists() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    println!("saw-it");
+    ExitCode::from(5)
 }

@@ -1,7 +1,5 @@
 //! Beginning and end: exit codes, orphans, signals, and that nothing is left, however it ends.
 
-use std::time::{Duration, Instant};
-
 use rustix::process::{Pid, Signal};
 
 use crate::Case;
@@ -187,7 +185,7 @@ fn nothing_is_left_after_the_end() {
         let mark = marker();
         let guest = Background::start(user, 1, &["--", "sh", "-c", &lingering(&mark)]);
         let network = network_of(guest.init[0]);
-        assert_eq!(processes_with(&format!("sleep\0{mark}")).len(), 2);
+        eventually("both sleep", || processes_with(&format!("sleep\0{mark}")).len() == 2);
         guest.signal(Signal::TERM);
         assert_eq!(guest.finish().0, Some(143));
         // Without waiting: the supervisor ends after everything of the guest's.
@@ -268,13 +266,13 @@ fn an_init_killed_from_outside_is_noticed() {
 
 fn starting_is_quick() {
     for user in User::available() {
-        let started = Instant::now();
         let outcome = user.run(&["--timed", "--nameserver=10.9.8.7", "--", "true"]);
         assert_eq!(outcome.code, Some(0), "{user:?}: {outcome:?}");
-        eprintln!("{user:?}: prepare, start and wait (min, median, max µs): {}", outcome.out.trim());
-        // A goal of 30 ms, with ten times as much allowed where other tests share the processor.
-        let median: u64 = outcome.out.split(' ').nth(1).expect("three").parse().expect("a number");
+        let mut lines = outcome.out.lines();
+        let (start, end) = (lines.next().expect("two"), lines.next().expect("two"));
+        eprintln!("{user:?}: prepare, start, wait: {start} µs; drop: {end} µs (min, median, max)");
+        // The goal is 30 ms; ten times as much is allowed where others share the processor.
+        let median: u64 = start.split(' ').nth(1).expect("three").parse().expect("a number");
         assert!(median < 300_000, "{median} µs");
-        assert!(started.elapsed() < Duration::from_secs(15));
     }
 }

@@ -58,23 +58,41 @@ impl User {
 
     /// The supervisor as words of a shell command.
     pub(crate) fn supervisor_words(self) -> (String, Vec<String>) {
-        let this = this_program();
-        let supervise = "--supervise".to_owned();
         if self == Self::Root || !am_root() {
-            return (this, vec![supervise]);
+            return (this_program(), vec!["--supervise".to_owned()]);
         }
-        // In a private mount namespace: a device node everybody may open over the one that is
-        // root's alone, and this program, which may be below a directory only root can enter.
-        let script = "set -e
-            mount -t tmpfs -o mode=0755 none /mnt
-            mknod -m 0666 /mnt/tun c 10 200
-            cp \"$1\" /mnt/guest
+        self.supervisor_words_after("")
+    }
+
+    /// The supervisor on a machine that is changed first, for itself alone, by a shell script
+    /// that runs as root in a mount namespace of its own. For tests that run as root.
+    pub(crate) fn supervisor_words_after(self, change: &str) -> (String, Vec<String>) {
+        // A device node everybody may open over the one that is root's alone, and this program,
+        // which may be below a directory only root can enter.
+        let ordinary = "mknod -m 0666 /mnt/tun c 10 200
             mount --bind /mnt/tun /dev/net/tun
-            shift
-            cd /
             exec setpriv --reuid 61000 --regid 61000 --clear-groups /mnt/guest \"$@\"";
-        let words = ["-m", "sh", "-c", script, "sh", &this, &supervise];
+        let last = if self == Self::Root { "exec /mnt/guest \"$@\"" } else { ordinary };
+        let script = format!(
+            "set -e
+            mount -t tmpfs -o mode=0755 none /mnt
+            cp \"$1\" /mnt/guest
+            shift
+            {change}
+            cd /
+            {last}"
+        );
+        let this = this_program();
+        let words = ["-m", "sh", "-c", &script, "sh", &this, "--supervise"];
         ("unshare".to_owned(), words.map(str::to_owned).to_vec())
+    }
+
+    /// What a supervisor does on a machine changed so.
+    pub(crate) fn run_after(self, change: &str, arguments: &[&str]) -> Outcome {
+        let (program, words) = self.supervisor_words_after(change);
+        let mut command = Command::new(program);
+        command.args(words).args(arguments).stdin(Stdio::null());
+        finish(command, DEADLINE)
     }
 
     pub(crate) fn run(self, arguments: &[&str]) -> Outcome {
@@ -83,14 +101,15 @@ impl User {
 
     /// What this program says when it is run inside a guest.
     pub(crate) fn inspect(self, options: &[&str], what: &str) -> Outcome {
-        let inside = if self == Self::Ordinary && am_root() {
-            "/mnt/guest".to_owned()
-        } else {
-            this_program()
-        };
+        let inside = self.program_inside();
         let mut arguments = options.to_vec();
         arguments.extend(["--", &inside, "--inspect", what]);
         self.run(&arguments)
+    }
+
+    /// Where this program is found inside.
+    pub(crate) fn program_inside(self) -> String {
+        if self == Self::Ordinary && am_root() { "/mnt/guest".to_owned() } else { this_program() }
     }
 
     pub(crate) fn uid(self) -> u32 {
@@ -122,7 +141,7 @@ pub(crate) fn in_path(tool: &str) -> bool {
     std::env::split_paths(&path).any(|directory| directory.join(tool).exists())
 }
 
-fn am_root() -> bool {
+pub(crate) fn am_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
@@ -253,9 +272,9 @@ pub(crate) fn users_of(namespace: &Path) -> Vec<PathBuf> {
         .filter(|process| {
             let fds = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
             fs::read_link(process.join("ns/net")).is_ok_and(|link| link == namespace)
-                || fds.into_iter().any(|fd| {
-                    fs::read_link(fd.path()).is_ok_and(|link| link == namespace)
-                })
+                || fds
+                    .into_iter()
+                    .any(|fd| fs::read_link(fd.path()).is_ok_and(|link| link == namespace))
         })
         .collect()
 }
@@ -287,6 +306,12 @@ impl TemporaryDirectory {
         let path = std::env::temp_dir().join(format!("portreeve-test-{}", marker()));
         fs::create_dir(&path).expect("a fresh name");
         Self(path)
+    }
+
+    pub(crate) fn open_to_everybody(&self) {
+        use std::os::unix::fs::PermissionsExt as _;
+        let everybody = fs::Permissions::from_mode(0o777);
+        fs::set_permissions(&self.0, everybody).expect("ours");
     }
 
     pub(crate) fn file(&self, name: &str, text: &str) -> String {

@@ -22,8 +22,7 @@ use std::time::Instant;
 
 type Case = (&'static str, fn());
 
-const CASES: &[&[Case]] =
-    &[network::CASES, isolation::CASES, lifecycle::CASES, terminal::CASES];
+const CASES: &[&[Case]] = &[network::CASES, isolation::CASES, lifecycle::CASES, terminal::CASES];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -3,13 +3,16 @@
 use std::fs;
 
 use crate::Case;
-use crate::machine::User;
+use crate::machine::{self, User};
 
 pub(crate) const CASES: &[Case] = &[
     ("network_is_as_configured", network_is_as_configured),
     ("without_ipv6_there_is_none", without_ipv6_there_is_none),
     ("anybody_can_listen_on_port_80", anybody_can_listen_on_port_80),
     ("the_resolver_file_is_the_guest_s_own", the_resolver_file_is_the_guest_s_own),
+    ("the_resolver_file_may_be_a_link_to_a_daemon_s", the_resolver_file_may_be_a_link),
+    ("a_missing_resolver_file_is_a_warning", a_missing_resolver_file_is_a_warning),
+    ("a_machine_like_a_container_is_good_enough", a_machine_like_a_container_is_good_enough),
     ("without_a_resolver_the_host_s_file_stays", without_a_resolver_the_host_s_file_stays),
 ];
 
@@ -19,7 +22,8 @@ fn network_is_as_configured() {
         assert_eq!(outcome.code, Some(0), "{user:?}: {outcome:?}");
         let mut lines: Vec<&str> = outcome.out.lines().collect();
         lines.sort_unstable();
-        let has = |line: &str| assert!(lines.contains(&line), "{user:?}: no {line:?} in {lines:#?}");
+        let has =
+            |line: &str| assert!(lines.contains(&line), "{user:?}: no {line:?} in {lines:#?}");
         has("link lo up mtu 65536 queue 1000 mac 00:00:00:00:00:00");
         has("link eth0 up mtu 1500 queue 10000 mac 02:50:52:00:00:02");
         has("default via 10.213.77.1");
@@ -84,5 +88,67 @@ fn without_a_resolver_the_host_s_file_stays() {
     for user in User::available() {
         let outcome = user.run(&["--", "cat", "/etc/resolv.conf"]);
         assert_eq!(outcome.out, ours, "{user:?}");
+    }
+}
+
+/// As with systemd-resolved, and with nscd beside it.
+fn the_resolver_file_may_be_a_link() {
+    if !machine::am_root() {
+        return machine::skip("building another /etc needs root");
+    }
+    let change = "mount -t tmpfs -o mode=0755 none /run
+        mkdir -p /run/nscd /run/systemd/resolve /mnt/etc
+        echo host >/run/nscd/socket
+        echo host >/run/systemd/resolve/io.systemd.Resolve
+        echo host >/run/systemd/resolve/stub-resolv.conf
+        ln -s ../run/systemd/resolve/stub-resolv.conf /mnt/etc/resolv.conf
+        mount --bind /mnt/etc /etc";
+    for user in User::available() {
+        let look =
+            "cat /etc/resolv.conf; test -L /etc/resolv.conf; ls /run/nscd /run/systemd/resolve";
+        let outcome = user.run_after(change, &["--nameserver=10.9.8.7", "--", "sh", "-ec", look]);
+        assert_eq!(outcome.code, Some(0), "{user:?}: {outcome:?}");
+        assert!(outcome.out.contains("nameserver 10.9.8.7\n"), "{user:?}: {outcome:?}");
+        assert!(!outcome.out.contains("host"), "{user:?}: {outcome:?}");
+        // The daemons' sockets are out of reach.
+        assert!(!outcome.out.contains("socket"), "{user:?}: {outcome:?}");
+        assert!(!outcome.out.contains("io.systemd"), "{user:?}: {outcome:?}");
+    }
+}
+
+fn a_missing_resolver_file_is_a_warning() {
+    if !machine::am_root() {
+        return machine::skip("building another /etc needs root");
+    }
+    let change = "mkdir /mnt/etc; mount --bind /mnt/etc /etc";
+    for user in User::available() {
+        let outcome = user.run_after(change, &["--nameserver=10.9.8.7", "--", "true"]);
+        assert_eq!(outcome.code, Some(0), "{user:?}: {outcome:?}");
+        assert!(outcome.err.contains("no /etc/resolv.conf"), "{user:?}: {outcome:?}");
+    }
+}
+
+/// Parts of /proc are covered and /proc/sys is read-only: then the kernel refuses an ordinary
+/// user a /proc of their own.
+fn a_machine_like_a_container_is_good_enough() {
+    if !machine::am_root() {
+        return machine::skip("covering parts of /proc needs root");
+    }
+    let change = "mount --bind /dev/null /proc/kcore
+        mount --bind /proc/sys /proc/sys
+        mount -o remount,ro,bind /proc/sys";
+    for user in User::available() {
+        let arguments = ["--nameserver=10.9.8.7", "--", "/mnt/guest", "--inspect", "network"];
+        let outcome = user.run_after(change, &arguments);
+        assert_eq!(outcome.code, Some(0), "{user:?}: {outcome:?}");
+        for fact in ["10.213.77.2/24", "fe80::50:52ff:fe00:2/64", "default via fe80::1"] {
+            assert!(outcome.out.contains(fact), "{user:?}: no {fact} in {outcome:?}");
+        }
+        assert!(!outcome.out.contains("Tentative"), "{user:?}: {outcome:?}");
+        let warned = outcome.err.contains("process ids in /proc");
+        assert_eq!(warned, user == User::Ordinary, "{user:?}: {outcome:?}");
+        let outcome =
+            user.run_after(change, &["--nameserver=10.9.8.7", "--", "cat", "/etc/resolv.conf"]);
+        assert!(outcome.out.contains("10.9.8.7"), "{user:?}: {outcome:?}");
     }
 }

@@ -1,0 +1,155 @@
+//! The command line, as clap understands it.
+//!
+//! Owns names, defaults and help texts. Specifications are parsed here so that a wrong one is shown
+//! with a caret under the wrong part before anything starts.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use portreeve_types::SourceMode;
+
+/// Exit code for our own failures, as Docker's.
+pub(crate) const OUR_FAILURE: u8 = 125;
+
+/// A user-space network engine for microVMs, namespaces and sandboxes.
+#[derive(Debug, Parser)]
+#[command(name = "portreeve", version, about, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// What to log on standard error: error, warn, info, debug, trace, or a filter such as
+    /// `portreeve=debug`
+    #[arg(long, global = true, value_name = "FILTER", env = "PORTREEVE_LOG", default_value = "warn")]
+    pub(crate) log: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a command in a network of its own and publish its ports on this host
+    ///
+    /// The command gets a new network namespace (and, for an ordinary user, a user namespace in
+    /// which it keeps its own user), a network device and addresses. Exit status: the command's
+    /// own, 128+n when it died of signal n, 127 when it was not found, 126 when it could not be
+    /// executed, 125 when portreeve itself failed.
+    Run(RunArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Publish a guest port: [HOST_IP:][HOST_PORT[-LAST]]:GUEST_PORT[-LAST][/PROTO]
+    ///
+    /// As Docker's. Binds 127.0.0.1 and ::1 unless an address is given; host port 0 or none lets
+    /// the kernel choose. Also `unix:PATH:GUEST_PORT`, `fd:N:GUEST_PORT`, `auto` for whatever the
+    /// guest listens on, `~22` to leave a port out of `auto`, and `key=value,…` as in Compose.
+    #[arg(short = 'p', long = "publish", value_name = "SPEC")]
+    pub(crate) publish: Vec<String>,
+    /// Publish every port that the guest listens on, on the same number where that is free
+    #[arg(short = 'P', long)]
+    pub(crate) publish_all: bool,
+    /// A name for the guest: its host name, and the name shown for it
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Largest packet on the guest's link, in bytes
+    #[arg(long, value_name = "N", default_value_t = 1500,
+          value_parser = clap::value_parser!(u16).range(576..=65_520))]
+    pub(crate) mtu: u16,
+    /// Give the guest no IPv6
+    #[arg(long, conflicts_with = "ipv6_only")]
+    pub(crate) ipv4_only: bool,
+    /// Give the guest no IPv4
+    #[arg(long)]
+    pub(crate) ipv6_only: bool,
+    /// Whom the guest sees as the client of a published port
+    #[arg(long, value_name = "MODE", default_value = "gateway")]
+    pub(crate) source: Source,
+    /// How long the guest may take to answer a connection before the client is refused
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    pub(crate) connect_timeout: Duration,
+    /// After the command has exited: how long clients may take nothing before what it sent last
+    /// is given up
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration)]
+    pub(crate) drain: Duration,
+    /// Write the published ports to this file, one a line as `80/tcp -> 127.0.0.1:8080`, or as
+    /// JSON if its name ends in `.json`; it is removed at the end
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ports_file: Option<PathBuf>,
+    /// Do not print the published ports
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// The command to run, and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
+    pub(crate) command: Vec<OsString>,
+}
+
+/// Source of published connections, as the guest sees it.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Source {
+    /// The gateway's address
+    Gateway,
+    /// The client's own address and port, wherever the guest's routes lead back to it
+    Preserve,
+    /// The gateway's address, with a PROXY protocol version 1 line in front (TCP only)
+    ProxyV1,
+    /// The gateway's address, with a PROXY protocol version 2 header in front
+    ProxyV2,
+}
+
+impl From<Source> for SourceMode {
+    fn from(source: Source) -> Self {
+        match source {
+            Source::Gateway => Self::Gateway,
+            Source::Preserve => Self::Preserve,
+            Source::ProxyV1 => Self::ProxyV1,
+            Source::ProxyV2 => Self::ProxyV2,
+        }
+    }
+}
+
+/// Reads the command line. A wrong one is our failure, so it ends with 125, not clap's 2.
+pub(crate) fn parse() -> Result<Cli, ExitCode> {
+    Cli::try_parse().map_err(|error| {
+        // Help and version go to standard output and are no failure.
+        let _ = error.print();
+        if error.use_stderr() { ExitCode::from(OUR_FAILURE) } else { ExitCode::SUCCESS }
+    })
+}
+
+/// `2s`, `500ms`, `1m 30s`, or a plain number of seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    if let Ok(seconds) = text.parse::<f64>() {
+        return Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string());
+    }
+    humantime::parse_duration(text)
+        .map_err(|error| format!("{error}; write for example 2s, 500ms or 1m30s"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_with_and_without_units() {
+        assert_eq!(duration("2"), Ok(Duration::from_secs(2)));
+        assert_eq!(duration("0.5"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("1m30s"), Ok(Duration::from_secs(90)));
+        assert!(duration("soon").unwrap_err().contains("for example"));
+        assert!(duration("-1").is_err());
+    }
+
+    #[test]
+    fn everything_behind_the_command_is_the_commands() {
+        let cli = Cli::try_parse_from(["portreeve", "run", "-p", "80", "ls", "-p", "--", "x"]);
+        let Command::Run(run) = cli.unwrap().command;
+        assert_eq!(run.command, ["ls", "-p", "--", "x"]);
+        assert_eq!(run.publish, ["80"]);
+    }
+}

@@ -1,0 +1,106 @@
+//! `portreeve run`: a guest, an engine, its ports, and the end of all three.
+//!
+//! Owns the order of it. The guest is made before any thread starts; every port is bound before
+//! the command does; what the command sent is delivered before the engine stops.
+
+use portreeve::{Drained, Engine, Handle, Tap, free_addressing};
+use portreeve_sandbox::{ResolvConf, Sandbox, SandboxOptions};
+use portreeve_types::{Addressing, Limits, PublishItem, PublishSpec, PublishedPort};
+
+use crate::args::RunArgs;
+use crate::auto_publish::AutoPublish;
+use crate::report::{self, Failure, PortsFile};
+
+/// Runs the command to its end and returns its exit code.
+pub(crate) fn run(args: RunArgs) -> Result<u8, Failure> {
+    let specs = parse_specs(&args.publish)?;
+    let addressing = addressing(&args)?;
+    let mut options = SandboxOptions::new(args.command.clone());
+    options.addressing = addressing.clone();
+    options.hostname = args.name.clone();
+    options.resolver = Some(resolver(&addressing));
+    options.terminal = true;
+    let mut sandbox = Sandbox::prepare(options)?;
+    for warning in sandbox.warnings() {
+        report::warning(warning);
+    }
+    // Only now: the command keeps the limit that its caller set.
+    if let Err(error) = portreeve::raise_fd_limit() {
+        report::warning(format_args!("raising the limit of open files: {error}"));
+    }
+    let tap = sandbox.take_tap().ok_or_else(|| Failure::ours("the guest has no network device"))?;
+    let tap = Tap::from_fd(tap).map_err(Failure::ours)?.with_mtu(args.mtu);
+    let limits = Limits {
+        connect_timeout_ms: u64::try_from(args.connect_timeout.as_millis()).unwrap_or(u64::MAX),
+        ..Limits::default()
+    };
+    let engine = Engine::builder()
+        .link(tap)
+        .addressing(addressing)
+        .limits(limits)
+        .source(args.source.into())
+        .start()
+        .map_err(Failure::ours)?;
+    let ports = publish(&engine, &specs)?;
+    if !args.quiet {
+        report::published(&ports);
+    }
+    let ports_file = args.ports_file.as_deref().map(|path| {
+        PortsFile::write(path, &ports)
+            .map_err(|error| Failure::ours(format_args!("{}: {error}", path.display())))
+    });
+    let _ports_file = ports_file.transpose()?;
+    let auto = AutoPublish::start(&specs, &args, &engine, sandbox.guest_pid(), ports);
+    let mut running = sandbox.start()?;
+    let status = running.wait()?;
+    drop(auto);
+    if let Drained::Stalled { flows } = engine.drain(args.drain) {
+        report::warning(format_args!(
+            "{flows} connections took nothing for {}; what they had not taken is lost",
+            humantime::format_duration(args.drain)
+        ));
+    }
+    engine.stop();
+    Ok(status.code())
+}
+
+fn parse_specs(texts: &[String]) -> Result<Vec<PublishSpec>, Failure> {
+    let mut specs = Vec::new();
+    for text in texts {
+        let spec: PublishSpec = text.parse().map_err(Failure::diagnostic)?;
+        for warning in spec.warnings() {
+            report::warning(warning);
+        }
+        specs.push(spec);
+    }
+    Ok(specs)
+}
+
+fn addressing(args: &RunArgs) -> Result<Addressing, Failure> {
+    let mut addressing = free_addressing();
+    addressing.mtu = args.mtu;
+    if args.ipv4_only {
+        addressing.ipv6 = None;
+    }
+    if args.ipv6_only {
+        addressing.ipv4 = None;
+    }
+    addressing.validate().map_err(|error| Failure::ours(format_args!("--mtu: {error}")))?;
+    Ok(addressing)
+}
+
+fn resolver(addressing: &Addressing) -> ResolvConf {
+    let v4 = addressing.ipv4.map(|link| link.gateway.into());
+    let v6 = addressing.ipv6.map(|link| link.gateway.into());
+    ResolvConf { nameservers: v4.into_iter().chain(v6).collect(), search: Vec::new() }
+}
+
+fn publish(engine: &Handle, specs: &[PublishSpec]) -> Result<Vec<PublishedPort>, Failure> {
+    let mut ports = Vec::new();
+    for item in specs.iter().flat_map(PublishSpec::items) {
+        if let PublishItem::Request(request) = item {
+            ports.extend(engine.publish(&request).map_err(Failure::ours)?);
+        }
+    }
+    Ok(ports)
+}

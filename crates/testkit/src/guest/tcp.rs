@@ -1,0 +1,459 @@
+//! The guest's TCP: smoltcp sockets, one set for each connection, and the ports they listen on.
+//!
+//! Owns the connections and their applications. Demultiplexing is by key, so that thousands of
+//! connections stay cheap to simulate; everything that TCP itself says is smoltcp's.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use portreeve_core::Instant;
+use portreeve_wire::packet::IpPacket;
+use portreeve_wire::tcp::{self, ControlSegment, TcpHeader};
+use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
+use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
+use smoltcp::time::Instant as StackInstant;
+use smoltcp::wire::{HardwareAddress, IpListenEndpoint};
+
+use super::device::{GuestDevice, stack_time};
+use super::nic;
+use crate::app::{App, Peer};
+use crate::content::StreamId;
+use crate::packet::ip;
+
+/// Guest and other end of a connection.
+pub type Ends = (SocketAddr, SocketAddr);
+
+/// What a guest's port does with a SYN.
+#[derive(Clone, Copy, Debug)]
+pub enum Port {
+    /// Accepts.
+    Listen(Listener),
+    /// Answers with a reset.
+    Refuse,
+    /// Says nothing.
+    Silent,
+}
+
+/// A listening port.
+#[derive(Clone, Copy, Debug)]
+pub struct Listener {
+    /// Bytes of the receive buffer.
+    pub receive_buffer: usize,
+    /// Bytes of the send buffer.
+    pub send_buffer: usize,
+    /// How long the SYN waits for its answer.
+    pub delay: Duration,
+    /// What the application does.
+    pub app: App,
+}
+
+impl Listener {
+    /// A listener with buffers of 64 KiB.
+    pub const fn new(app: App) -> Self {
+        Self { receive_buffer: 65_536, send_buffer: 65_536, delay: Duration::ZERO, app }
+    }
+}
+
+/// One connection, alive or over.
+#[derive(Debug)]
+pub struct Connection {
+    /// Both ends, the guest's first.
+    pub ends: Ends,
+    /// Its application.
+    pub peer: Peer,
+    /// Whether the handshake was completed.
+    pub established: bool,
+    /// Whether the other end reset it.
+    pub reset: bool,
+    /// Whether the other end's FIN has arrived.
+    pub fin: bool,
+    /// Whether the guest reset it.
+    pub aborted: bool,
+    sockets: SocketSet<'static>,
+    handle: SocketHandle,
+    /// Segment size of the other end, when it was hidden from smoltcp.
+    segment: Option<u16>,
+    armed: Option<Instant>,
+}
+
+/// All TCP of a guest.
+pub struct GuestTcp {
+    /// What each port does, by family (IPv6: true) and number. Others refuse.
+    pub ports: BTreeMap<(bool, u16), Port>,
+    /// Connections that are over, oldest first.
+    pub ended: Vec<Connection>,
+    interface: Interface,
+    super_segments: bool,
+    mtu: usize,
+    connections: BTreeMap<Ends, Connection>,
+    dirty: BTreeSet<Ends>,
+    timers: BTreeSet<(Instant, Ends)>,
+    delayed: BTreeMap<(Instant, u64), Vec<u8>>,
+    streams: u64,
+}
+
+/// Names of guests' streams start here; those of clients below.
+pub const GUEST_STREAMS: u64 = 1 << 32;
+
+impl GuestTcp {
+    pub(super) fn new(mtu: usize, super_segments: bool, seed: u64) -> Self {
+        let mut config = Config::new(HardwareAddress::Ip);
+        config.random_seed = seed;
+        let mut device = GuestDevice::new(if super_segments { 65_535 } else { mtu });
+        let mut interface = Interface::new(config, &mut device, StackInstant::ZERO);
+        interface.set_any_ip(true);
+        Self {
+            ports: BTreeMap::new(),
+            ended: Vec::new(),
+            interface,
+            super_segments,
+            mtu,
+            connections: BTreeMap::new(),
+            dirty: BTreeSet::new(),
+            timers: BTreeSet::new(),
+            delayed: BTreeMap::new(),
+            streams: 0,
+        }
+    }
+
+    /// Live connections.
+    pub fn connections(&self) -> impl Iterator<Item = &Connection> {
+        self.connections.values()
+    }
+
+    /// Number of live connections, those in TIME-WAIT not counted.
+    pub fn live(&self) -> usize {
+        self.connections.values().filter(|c| c.state() != State::TimeWait).count()
+    }
+
+    /// The latest connection with these ends, alive or over.
+    pub fn find(&self, ends: Ends) -> Option<&Connection> {
+        self.connections
+            .get(&ends)
+            .or_else(|| self.ended.iter().rev().find(|connection| connection.ends == ends))
+    }
+
+    /// The latest connection that reads or has read from `stream`.
+    pub fn reading(&self, stream: StreamId) -> Option<&Connection> {
+        let reads = |connection: &&Connection| connection.peer.check.stream() == Some(stream);
+        self.connections.values().find(reads).or_else(|| self.ended.iter().rev().find(reads))
+    }
+
+    /// The application of a live connection, to change its plan.
+    pub fn peer_mut(&mut self, ends: Ends) -> Option<&mut Peer> {
+        self.dirty.insert(ends);
+        self.connections.get_mut(&ends).map(|connection| &mut connection.peer)
+    }
+
+    /// The applications of all live connections.
+    pub fn peers_mut(&mut self) -> impl Iterator<Item = &mut Peer> {
+        self.dirty.extend(self.connections.keys());
+        self.connections.values_mut().map(|connection| &mut connection.peer)
+    }
+
+    /// Ends of the live connections.
+    pub fn ends(&self) -> Vec<Ends> {
+        self.connections.keys().copied().collect()
+    }
+
+    /// Resets a connection from the guest's side.
+    pub fn abort(&mut self, ends: Ends) {
+        if let Some(connection) = self.connections.get_mut(&ends) {
+            connection.aborted = true;
+            connection.socket_mut().abort();
+            self.dirty.insert(ends);
+        }
+    }
+
+    /// Forgets all connections without a word, as a guest that was switched off.
+    pub fn vanish(&mut self) {
+        self.connections.clear();
+        self.dirty.clear();
+        self.timers.clear();
+        self.delayed.clear();
+    }
+
+    /// A packet that arrived whole. Answers go to `out`.
+    pub(super) fn receive(
+        &mut self,
+        mut packet: Vec<u8>,
+        parsed: &IpPacket,
+        now: Instant,
+        out: &mut Vec<Outgoing>,
+    ) {
+        let segment = &packet[parsed.payload.clone()];
+        let Some(header) = TcpHeader::parse(segment) else { panic!("a malformed TCP header") };
+        let ends = (
+            SocketAddr::new(parsed.destination, header.destination_port),
+            SocketAddr::new(parsed.source, header.source_port),
+        );
+        let opens = header.syn && !header.ack;
+        if opens && self.connections.get(&ends).is_some_and(|c| c.state() == State::TimeWait) {
+            // RFC 6191 §2, as Linux does: a new SYN takes over the endpoints.
+            self.forget(ends);
+        }
+        if !self.connections.contains_key(&ends) {
+            let port = self.ports.get(&(ends.0.is_ipv6(), ends.0.port())).copied();
+            match port.unwrap_or(Port::Refuse) {
+                Port::Listen(listener) if opens => {
+                    if listener.delay != Duration::ZERO {
+                        let number = self.streams;
+                        self.streams += 1;
+                        self.delayed.insert((now + listener.delay, number), packet);
+                        return;
+                    }
+                    self.accept(ends, &listener, tcp::max_segment_size(segment));
+                }
+                Port::Silent => return,
+                Port::Listen(_) | Port::Refuse => {
+                    let length = segment.len() - header.header_len;
+                    if let Some(reset) = ControlSegment::reset_for(&header, length) {
+                        out.push(Outgoing { packet: control(&reset, ends), segment: None });
+                    }
+                    return;
+                }
+            }
+        }
+        let Some(connection) = self.connections.get_mut(&ends) else { return };
+        if header.syn && connection.segment.is_some() {
+            tcp::set_max_segment_size(&mut packet[parsed.payload.clone()], SUPER_SEGMENT);
+            nic::fill_tcp_checksum(&mut packet, parsed);
+        }
+        let open = connection.state() != State::Closed;
+        let mut device = GuestDevice::receiving(self.device_mtu(), packet);
+        let Some(connection) = self.connections.get_mut(&ends) else { return };
+        self.interface.poll_ingress_single(stack_time(now), &mut device, &mut connection.sockets);
+        let state = connection.state();
+        connection.established |=
+            !matches!(state, State::Listen | State::SynReceived | State::Closed);
+        connection.fin |= matches!(
+            state,
+            State::CloseWait | State::LastAck | State::Closing | State::TimeWait
+        );
+        // In LAST-ACK a reset and the last acknowledgement both lead to CLOSED.
+        connection.reset |= header.rst && open && state == State::Closed;
+        // A reset sends a half-open connection back to LISTEN; a fresh SYN finds the port anyway.
+        let gone = state == State::Listen;
+        self.send(ends, device, out);
+        if gone {
+            self.forget(ends);
+        } else {
+            self.dirty.insert(ends);
+        }
+    }
+
+    /// Lets applications and timers of connections run; frames go to `out`, of which no more than
+    /// `room` may be made.
+    pub(super) fn poll(&mut self, now: Instant, room: usize, out: &mut Vec<Outgoing>) {
+        while let Some((&key, _)) = self.delayed.first_key_value()
+            && key.0 <= now
+            && let Some(packet) = self.delayed.remove(&key)
+        {
+            self.receive_delayed(packet, now, out);
+        }
+        while let Some(&(at, ends)) = self.timers.first()
+            && at <= now
+        {
+            self.timers.remove(&(at, ends));
+            if let Some(connection) = self.connections.get_mut(&ends) {
+                connection.armed = None;
+                self.dirty.insert(ends);
+            }
+        }
+        while out.len() < room
+            && let Some(ends) = self.dirty.pop_first()
+        {
+            self.drive(ends, now, room, out);
+        }
+    }
+
+    /// When something happens here by itself.
+    pub(super) fn next_at(&self) -> Option<Instant> {
+        let delayed = self.delayed.first_key_value().map(|(&(at, _), _)| at);
+        delayed.into_iter().chain(self.timers.first().map(|&(at, _)| at)).min()
+    }
+
+    fn receive_delayed(&mut self, packet: Vec<u8>, now: Instant, out: &mut Vec<Outgoing>) {
+        let v6 = packet[0] >> 4 == 6;
+        let parsed = if v6 { IpPacket::parse_v6(&packet) } else { IpPacket::parse_v4(&packet) };
+        let Ok(parsed) = parsed else { return };
+        let Some(header) = TcpHeader::parse(&packet[parsed.payload.clone()]) else { return };
+        let ends = (
+            SocketAddr::new(parsed.destination, header.destination_port),
+            SocketAddr::new(parsed.source, header.source_port),
+        );
+        if let Some(&Port::Listen(listener)) = self.ports.get(&(v6, header.destination_port))
+            && !self.connections.contains_key(&ends)
+        {
+            let size = tcp::max_segment_size(&packet[parsed.payload.clone()]);
+            self.accept(ends, &listener, size);
+            self.receive(packet, &parsed, now, out);
+        }
+    }
+
+    fn accept(&mut self, ends: Ends, listener: &Listener, segment: Option<u16>) {
+        let buffer = |length| SocketBuffer::new(vec![0; length]);
+        let mut socket =
+            Socket::new(buffer(listener.receive_buffer), buffer(listener.send_buffer));
+        let (address, port) = (ends.0.ip().into(), ends.0.port());
+        let listening = socket.listen(IpListenEndpoint { addr: Some(address), port });
+        assert!(listening.is_ok(), "a fresh socket listens");
+        let mut sockets = SocketSet::new(Vec::with_capacity(1));
+        let handle = sockets.add(socket);
+        let stream = StreamId(GUEST_STREAMS + self.streams);
+        self.streams += 1;
+        let connection = Connection {
+            ends,
+            peer: Peer::new(listener.app, stream),
+            established: false,
+            reset: false,
+            fin: false,
+            aborted: false,
+            sockets,
+            handle,
+            segment: segment.filter(|_| self.super_segments),
+            armed: None,
+        };
+        self.connections.insert(ends, connection);
+    }
+
+    fn drive(&mut self, ends: Ends, now: Instant, room: usize, out: &mut Vec<Outgoing>) {
+        let mtu = self.device_mtu();
+        loop {
+            let Some(connection) = self.connections.get_mut(&ends) else { return };
+            connection.run(now);
+            if out.len() >= room {
+                self.dirty.insert(ends);
+                return;
+            }
+            let mut device = GuestDevice::new(mtu);
+            self.interface.poll_egress(stack_time(now), &mut device, &mut connection.sockets);
+            if !self.send(ends, device, out) {
+                break;
+            }
+        }
+        let Some(connection) = self.connections.get_mut(&ends) else { return };
+        if connection.is_over() {
+            connection.run(now);
+            self.forget(ends);
+            return;
+        }
+        let stack = self.interface.poll_at(stack_time(now), &connection.sockets);
+        let stack = stack.map(|at| Instant::from_micros(at.total_micros().unsigned_abs()));
+        let reading = connection.peer.next_read(now).filter(|_| connection.readable());
+        let Some(at) = stack.into_iter().chain(reading).min() else { return };
+        let at = at.max(now + Duration::from_micros(100));
+        if connection.armed.is_none_or(|armed| at < armed) {
+            if let Some(armed) = connection.armed {
+                self.timers.remove(&(armed, ends));
+            }
+            connection.armed = Some(at);
+            self.timers.insert((at, ends));
+        }
+    }
+
+    fn send(&self, ends: Ends, device: GuestDevice, out: &mut Vec<Outgoing>) -> bool {
+        let Some(mut packet) = device.sent() else { return false };
+        let segment = self.connections.get(&ends).and_then(|connection| connection.segment);
+        let v6 = packet[0] >> 4 == 6;
+        let parsed = if v6 { IpPacket::parse_v6(&packet) } else { IpPacket::parse_v4(&packet) };
+        if let Ok(parsed) = parsed
+            && let Some(header) = TcpHeader::parse(&packet[parsed.payload.clone()])
+        {
+            if header.syn {
+                let size = self.mtu - if v6 { 60 } else { 40 };
+                let size = u16::try_from(size).unwrap_or(u16::MAX);
+                tcp::set_max_segment_size(&mut packet[parsed.payload.clone()], size);
+            }
+            nic::fill_tcp_checksum(&mut packet, &parsed);
+        }
+        out.push(Outgoing { packet, segment });
+        true
+    }
+
+    fn forget(&mut self, ends: Ends) {
+        if let Some(connection) = self.connections.remove(&ends) {
+            if let Some(armed) = connection.armed {
+                self.timers.remove(&(armed, ends));
+            }
+            self.ended.push(connection);
+        }
+        self.dirty.remove(&ends);
+    }
+
+    fn device_mtu(&self) -> usize {
+        if self.super_segments { 65_535 } else { self.mtu }
+    }
+}
+
+impl Connection {
+    /// Where its socket stands.
+    pub fn state(&self) -> State {
+        self.sockets.get::<Socket<'_>>(self.handle).state()
+    }
+
+    /// Bytes of its own stream that the other end has not acknowledged.
+    pub fn unacknowledged(&self) -> usize {
+        self.sockets.get::<Socket<'_>>(self.handle).send_queue()
+    }
+
+    fn socket_mut(&mut self) -> &mut Socket<'static> {
+        self.sockets.get_mut(self.handle)
+    }
+
+    fn readable(&self) -> bool {
+        self.sockets.get::<Socket<'_>>(self.handle).recv_queue() != 0
+    }
+
+    fn is_over(&self) -> bool {
+        let socket = self.sockets.get::<Socket<'_>>(self.handle);
+        socket.state() == State::Closed && socket.remote_endpoint().is_none()
+    }
+
+    /// One turn of the application.
+    fn run(&mut self, now: Instant) {
+        let Self { peer, sockets, handle, fin, .. } = self;
+        let socket = sockets.get_mut::<Socket<'_>>(*handle);
+        loop {
+            let appetite = peer.appetite(now);
+            if appetite == 0 || socket.recv_queue() == 0 {
+                break;
+            }
+            let _ = socket.recv(|bytes| {
+                let length = bytes.len().min(appetite);
+                peer.read(&bytes[..length], now);
+                (length, ())
+            });
+        }
+        peer.eof |= *fin && socket.recv_queue() == 0;
+        while peer.to_write() != 0 && socket.can_send() {
+            let _ = socket.send(|space| (peer.write(space), ()));
+        }
+        let open = matches!(socket.state(), State::Established | State::CloseWait);
+        if open && peer.wants_finish() {
+            socket.close();
+        }
+    }
+}
+
+/// A packet for the link, and the size to which its TCP segment must be cut.
+#[derive(Debug)]
+pub struct Outgoing {
+    pub(super) packet: Vec<u8>,
+    pub(super) segment: Option<u16>,
+}
+
+impl Outgoing {
+    pub(super) const fn plain(packet: Vec<u8>) -> Self {
+        Self { packet, segment: None }
+    }
+}
+
+fn control(segment: &ControlSegment, ends: Ends) -> Vec<u8> {
+    let mut upper = [0; tcp::TCP_HEADER_LEN];
+    segment.emit(ends.0.ip(), ends.1.ip(), &mut upper);
+    ip(ends.0.ip(), ends.1.ip(), portreeve_wire::packet::Protocol::TCP, &upper, None)
+}
+
+const SUPER_SEGMENT: u16 = 65_000;
