@@ -17,7 +17,7 @@ use portreeve_wire::VirtioNetHdr;
 
 use crate::config::Config;
 use crate::drop_reason::DropReason;
-use crate::flow::state::PhaseEvent;
+use crate::flow::state::{Phase, PhaseEvent};
 use crate::flow::table::FlowTable;
 use crate::flow::tcp::stack::TcpStack;
 use crate::flow::udp::ClientKey;
@@ -205,8 +205,11 @@ impl Engine {
             return Some(op);
         }
         while let Some(id) = self.relay.pop_front() {
-            if let Some(flow) = self.flows.get_mut(id) {
-                flow.in_relay = false;
+            let Some(flow) = self.flows.get_mut(id) else { continue };
+            flow.in_relay = false;
+            // A flow may outlive its host socket; then nobody is left to move bytes.
+            let moves = |phase: Phase| phase.takes_from_host() || phase.gives_to_host();
+            if flow.tcp().is_some_and(|tcp| moves(tcp.phase)) {
                 return Some(HostOp::Relay(id));
             }
         }

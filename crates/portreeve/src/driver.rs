@@ -91,6 +91,8 @@ pub(crate) struct Driver {
     stats: DriverStats,
     event_backlog: usize,
     accept_batch: usize,
+    /// How long undelivered bytes may make no progress once their sender is gone.
+    close_grace: Duration,
     /// More orders wait than one turn carries out.
     orders_left: bool,
     _arena: Arc<RingArena>,
@@ -121,6 +123,7 @@ impl Driver {
             .map_err(fail("watching the link"))?;
         let event_backlog = config.limits.event_backlog;
         let accept_batch = config.limits.accept_batch;
+        let close_grace = Duration::from_millis(config.limits.close_grace_ms);
         // SAFETY: `arena` stays in this struct behind `core`, which is dropped first.
         let rings = unsafe { MappedRings::new(Arc::clone(&arena)) };
         let driver = Self {
@@ -142,6 +145,7 @@ impl Driver {
             stats: DriverStats::default(),
             event_backlog,
             accept_batch,
+            close_grace,
             orders_left: false,
             _arena: arena,
         };
@@ -167,7 +171,7 @@ impl Driver {
             }
             self.turn();
         }
-        self.streams.reset_all();
+        self.streams.end_all();
     }
 
     /// How long nothing needs doing: zero when the last turn left work over.
@@ -186,6 +190,7 @@ impl Driver {
             self.core.poll_timeout(),
             self.listeners.next_retry(),
             self.lingering.next_check(),
+            self.streams.next_check(),
             self.drain.as_ref().map(Drain::next_check),
         ];
         let next = next.into_iter().flatten().min()?;
@@ -231,6 +236,7 @@ impl Driver {
         self.send_datagrams();
         self.hand_out_frames();
         self.check_lingering(now);
+        self.check_stuck(now);
         self.check_drain(now);
         while let Some(event) = self.core.poll_event() {
             self.publish_event(&Event::Engine(event));

@@ -1,1 +1,32 @@
-//! Simulated link, guest and host for testing the engine.
+//! The simulation in which the engine is tested: link, guest and host, without any I/O.
+//!
+//! A [`Pair`] joins a real engine and a guest on smoltcp over a link that may lose, double,
+//! reorder and stall, with clients on sockets of memory on the other side. Its clock jumps to the
+//! next deadline, so hours pass in milliseconds, and the same seed gives the same run. What must
+//! hold at every step is asserted at every step: bytes in order and complete, frames that a real
+//! card would take, orders that name open sockets, deadlines that pass.
+//!
+//! Never shipped.
+
+#![forbid(unsafe_code)]
+
+pub mod app;
+pub mod content;
+pub mod guest;
+pub mod host;
+pub mod link;
+pub mod packet;
+pub mod pair;
+pub mod random;
+pub mod trace;
+
+pub use app::{App, Finish, Preamble, Reading, Writing};
+pub use content::{StreamCheck, StreamId};
+pub use guest::tcp::{Listener, Port};
+pub use guest::udp::Service;
+pub use guest::{Guest, GuestSpec};
+pub use host::client::{ClientSpec, End};
+pub use host::{ClientId, FakeHost};
+pub use link::{LinkDirection, LinkSpec};
+pub use pair::{Pair, PairSpec, client_spec};
+pub use random::Random;

@@ -1,26 +1,28 @@
 //! Checks the dependency graph that `cargo metadata` reports against the rules.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::{collections::HashSet, env, path::Path, process::Command};
 
-use cargo_metadata::{DependencyKind, Metadata, Package, PackageId};
+use cargo_metadata::{Dependency, DependencyKind, Metadata, Package};
 
 use super::rules::{Ban, DEV_ONLY, DEV_ONLY_REASON, DEV_ONLY_USERS, EXTERNALS, LAYERS, Layer};
 use crate::violation::Violation;
 
-/// Every broken dependency rule.
-pub(super) fn check(metadata: &Metadata) -> Vec<Violation> {
+/// Every broken dependency rule. `tree` gives, for one package, the output of [`cargo_tree`].
+pub(super) fn check(
+    metadata: &Metadata,
+    tree: impl Fn(&str) -> Result<String, String>,
+) -> Result<Vec<Violation>, String> {
     let workspace = metadata.workspace_packages();
     let names: HashSet<&str> = workspace.iter().map(|package| package.name.as_str()).collect();
     let mut violations = Vec::new();
     for package in &workspace {
         layer(metadata, package, &names, &mut violations);
     }
-    let graph = Graph::new(metadata);
     for external in EXTERNALS {
         match external.ban {
             Ban::Below(layers) => {
                 for package in workspace.iter().filter(|p| layers.contains(&p.name.as_str())) {
-                    for chain in graph.chains(package, external.packages) {
+                    for chain in chains(&tree(&package.name)?, external.packages) {
                         violations.push(Violation {
                             message: format!("depends on {chain}"),
                             ..at(metadata, package, external.reason)
@@ -29,15 +31,13 @@ pub(super) fn check(metadata: &Metadata) -> Vec<Violation> {
                 }
             }
             Ban::OnlyIn(users) => {
-                for package in &workspace {
-                    let may = users.contains(&package.name.as_str());
-                    for dependency in package.dependencies.iter().filter(|_| !may) {
-                        if matches(external.packages, &dependency.name) {
-                            violations.push(Violation {
-                                message: format!("depends on {}", dependency.name),
-                                ..at(metadata, package, external.reason)
-                            });
-                        }
+                for package in workspace.iter().filter(|p| !users.contains(&p.name.as_str())) {
+                    let banned = |d: &&Dependency| matches(external.packages, &d.name);
+                    for dependency in package.dependencies.iter().filter(banned) {
+                        violations.push(Violation {
+                            message: format!("depends on {}", dependency.name),
+                            ..at(metadata, package, external.reason)
+                        });
                     }
                 }
             }
@@ -58,7 +58,22 @@ pub(super) fn check(metadata: &Metadata) -> Vec<Violation> {
             }
         }
     }
-    violations
+    Ok(violations)
+}
+
+/// What a package brings along when it is used by itself. `cargo metadata` cannot tell: it shows
+/// every package with the features that some other crate of the workspace has switched on.
+pub(super) fn cargo_tree(root: &Path, package: &str) -> Result<String, String> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .current_dir(root)
+        .args(["tree", "--package", package, "--edges", "normal", "--prefix", "depth"])
+        .output()
+        .map_err(|error| format!("cargo tree: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("cargo tree: {}", String::from_utf8_lossy(&output.stderr)));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// Checks one crate's edges to other crates of the workspace.
@@ -112,47 +127,23 @@ fn matches(patterns: &[&str], name: &str) -> bool {
     })
 }
 
-/// What ships: the resolved graph without development edges.
-struct Graph<'a> {
-    names: HashMap<&'a PackageId, &'a str>,
-    edges: HashMap<&'a PackageId, Vec<&'a PackageId>>,
-}
-
-impl<'a> Graph<'a> {
-    fn new(metadata: &'a Metadata) -> Self {
-        let names = metadata.packages.iter().map(|p| (&p.id, p.name.as_str())).collect();
-        let mut edges: HashMap<_, Vec<_>> = HashMap::new();
-        for node in metadata.resolve.iter().flat_map(|resolve| &resolve.nodes) {
-            for dependency in &node.deps {
-                if dependency.dep_kinds.iter().any(|kind| kind.kind == DependencyKind::Normal) {
-                    edges.entry(&node.id).or_default().push(&dependency.pkg);
-                }
-            }
+/// The way to each banned package in the output of `cargo tree --prefix depth`, as `a → b → c`.
+fn chains(tree: &str, banned: &[&str]) -> Vec<String> {
+    let mut way: Vec<&str> = Vec::new();
+    let mut chains = Vec::new();
+    for line in tree.lines() {
+        // `2libc v0.2.1 (*)`: depth and name, for a name never starts with a digit.
+        let rest = line.trim_start_matches(|c: char| c.is_ascii_digit());
+        let Ok(depth) = line[..line.len() - rest.len()].parse::<usize>() else { continue };
+        let name = rest.split_whitespace().next().unwrap_or_default();
+        way.truncate(depth);
+        let inside_banned = way.iter().any(|above| matches(banned, above));
+        way.push(name);
+        if !inside_banned && matches(banned, name) {
+            chains.push(way.join(" → "));
         }
-        Self { names, edges }
     }
-
-    /// The shortest way to each banned package, as `a → b → c`.
-    fn chains(&self, from: &'a Package, banned: &[&str]) -> Vec<String> {
-        let mut chains = Vec::new();
-        let mut seen = HashSet::from([&from.id]);
-        let mut queue = VecDeque::from([(&from.id, from.name.to_string())]);
-        while let Some((id, chain)) = queue.pop_front() {
-            for next in self.edges.get(id).into_iter().flatten() {
-                if !seen.insert(*next) {
-                    continue;
-                }
-                let name = self.names.get(next).copied().unwrap_or_default();
-                let chain = format!("{chain} → {name}");
-                if matches(banned, name) {
-                    chains.push(chain);
-                } else {
-                    queue.push_back((*next, chain));
-                }
-            }
-        }
-        chains
-    }
+    chains
 }
 
 #[cfg(test)]
@@ -161,8 +152,9 @@ mod tests {
 
     use super::*;
 
-    /// A workspace as `cargo metadata` would print it: (name, [(dependency, kind)]).
-    fn metadata(packages: &[(&str, &[(&str, &str)])], outside: &[(&str, &[&str])]) -> Metadata {
+    /// A workspace as `cargo metadata` would print it: (name, [(dependency, kind)]), and the
+    /// names of packages from outside.
+    fn metadata(packages: &[(&str, &[(&str, &str)])], outside: &[&str]) -> Metadata {
         let package = |name: &str, dependencies: Vec<Value>| {
             json!({
                 "name": name, "version": "1.0.0", "id": name, "license": null, "source": null,
@@ -170,49 +162,27 @@ mod tests {
                 "manifest_path": format!("/w/crates/{name}/Cargo.toml"), "edition": "2024",
             })
         };
-        let mut listed = Vec::new();
-        let mut nodes = Vec::new();
-        for (name, dependencies) in packages {
-            listed.push(package(
-                name,
-                dependencies
-                    .iter()
-                    .map(|(to, kind)| {
-                        json!({"name": to, "req": "*", "kind": kind, "optional": false,
-                               "uses_default_features": true, "features": [], "target": null,
-                               "rename": null, "registry": null, "source": null})
-                    })
-                    .collect(),
-            ));
-            let deps: Vec<_> = dependencies
-                .iter()
-                .map(|(to, kind)| {
-                    json!({"name": to, "pkg": to, "dep_kinds": [{"kind": kind, "target": null}]})
-                })
-                .collect();
-            nodes.push(json!({"id": name, "dependencies": [], "deps": deps, "features": []}));
-        }
-        for (name, dependencies) in outside {
-            listed.push(package(name, Vec::new()));
-            let deps: Vec<_> = dependencies
-                .iter()
-                .map(|to| {
-                    json!({"name": to, "pkg": to, "dep_kinds": [{"kind": null, "target": null}]})
-                })
-                .collect();
-            nodes.push(json!({"id": name, "dependencies": [], "deps": deps, "features": []}));
-        }
+        let dependency = |(to, kind): &(&str, &str)| {
+            json!({"name": to, "req": "*", "kind": kind, "optional": false,
+                   "uses_default_features": true, "features": [], "target": null,
+                   "rename": null, "registry": null, "source": null})
+        };
+        let ours =
+            packages.iter().map(|(name, to)| package(name, to.iter().map(dependency).collect()));
+        let theirs = outside.iter().map(|name| package(name, Vec::new()));
+        let listed: Vec<_> = ours.chain(theirs).collect();
         let members: Vec<_> = packages.iter().map(|(name, _)| *name).collect();
         serde_json::from_value(json!({
             "packages": listed, "workspace_members": members, "workspace_default_members": members,
-            "resolve": {"nodes": nodes, "root": null}, "target_directory": "/w/target",
-            "workspace_root": "/w", "version": 1, "metadata": null,
+            "resolve": null, "target_directory": "/w/target", "workspace_root": "/w",
+            "version": 1, "metadata": null,
         }))
         .expect("the shape of cargo metadata")
     }
 
-    fn messages(metadata: &Metadata) -> Vec<String> {
-        check(metadata).into_iter().map(|violation| violation.message).collect()
+    fn messages(metadata: &Metadata, tree: &str) -> Vec<String> {
+        let found = check(metadata, |_| Ok(tree.to_owned())).expect("a tree");
+        found.into_iter().map(|violation| violation.message).collect()
     }
 
     #[test]
@@ -223,9 +193,12 @@ mod tests {
                 ("portreeve-types", &[("serde", "normal")]),
                 ("portreeve-testkit", &[("portreeve-core", "normal")]),
             ],
-            &[("serde", &[])],
+            &["serde"],
         );
-        assert_eq!(messages(&graph), Vec::<String>::new());
+        assert_eq!(
+            messages(&graph, "0portreeve-core v0.1.0\n1serde v1.0.0\n"),
+            Vec::<String>::new()
+        );
     }
 
     #[test]
@@ -240,7 +213,7 @@ mod tests {
             ],
             &[],
         );
-        let found = messages(&graph);
+        let found = messages(&graph, "");
         for expected in [
             "portreeve-types may not depend on portreeve-core",
             "portreeve-core depends on portreeve-testkit outside [dev-dependencies]",
@@ -259,15 +232,22 @@ mod tests {
                 ("portreeve-core", &[("helper", "normal")]),
                 ("portreeve-link", &[("mio", "normal")]),
             ],
-            &[("helper", &["libc"]), ("libc", &[]), ("mio", &[]), ("openssl-sys", &[])],
+            &["helper", "libc", "mio", "openssl-sys"],
         );
+        let tree = "0portreeve-core v0.1.0\n1helper v1.0.0\n2libc v0.2.0\n1other v1.0.0\n";
         assert_eq!(
-            messages(&graph),
+            messages(&graph, tree),
             [
                 "depends on portreeve-core → helper → libc",
                 "depends on mio",
                 "openssl-sys 1.0.0 is in the graph",
             ]
         );
+    }
+
+    #[test]
+    fn a_chain_ends_with_the_first_banned_package() {
+        let tree = "0a v1\n1rustix v1\n2libc v1\n2bitflags v2\n1b v1\n2libc v1 (*)\n";
+        assert_eq!(chains(tree, &["rustix", "libc"]), ["a → rustix", "a → b → libc"]);
     }
 }

@@ -1,7 +1,7 @@
 //! `cargo xtask layers`: dependencies point down only, and each layer keeps its promises.
 //!
-//! `rules.rs` holds the rules as data; `dependencies.rs` checks them against `cargo metadata`,
-//! `sources.rs` against the source text.
+//! `rules.rs` holds the rules as data; `dependencies.rs` checks them against what cargo
+//! reports, `sources.rs` against the source text.
 
 mod dependencies;
 mod rules;
@@ -19,7 +19,8 @@ pub(crate) fn run(root: &Path) -> Result<String, String> {
         .manifest_path(root.join("Cargo.toml"))
         .exec()
         .map_err(|error| format!("cargo metadata: {error}"))?;
-    let mut violations = dependencies::check(&metadata);
+    let mut violations =
+        dependencies::check(&metadata, |package| dependencies::cargo_tree(root, package))?;
     violations.extend(sources::check(&source::files(root)?));
     violation::report("layers", violations)
 }

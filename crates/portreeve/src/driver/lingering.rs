@@ -4,6 +4,7 @@
 //! before the reset does. The kernel tells nobody when a send queue has emptied, so it is asked, at
 //! once and then at growing intervals.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use portreeve_core::Instant;
@@ -19,14 +20,16 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
 pub(super) struct Lingering {
-    sockets: Vec<Socket>,
+    /// By when each is next looked at, and a number that tells equal times apart.
+    sockets: BTreeMap<(Instant, u64), Socket>,
+    next_number: u64,
+    unsent: usize,
 }
 
 struct Socket {
     stream: Stream,
     unsent: usize,
     interval: Duration,
-    next: Instant,
     give_up: Instant,
 }
 
@@ -34,50 +37,49 @@ impl Lingering {
     /// Resets a socket now if its client has everything, else as soon as it has.
     pub(super) fn reset(&mut self, stream: Stream, now: Instant) {
         match stream.unsent() {
-            Ok(unsent) if unsent > 0 => self.sockets.push(Socket {
-                stream,
-                unsent,
-                interval: FIRST_CHECK,
-                next: now + FIRST_CHECK,
-                give_up: now + PATIENCE,
-            }),
+            Ok(unsent) if unsent > 0 => {
+                let give_up = now + PATIENCE;
+                self.keep(Socket { stream, unsent, interval: FIRST_CHECK, give_up }, now);
+            }
             Ok(_) | Err(_) => stream.reset(),
         }
     }
 
     pub(super) fn next_check(&self) -> Option<Instant> {
-        self.sockets.iter().map(|socket| socket.next).min()
+        self.sockets.first_key_value().map(|(&(at, _), _)| at)
     }
 
     pub(super) fn len(&self) -> usize {
         self.sockets.len()
     }
 
-    /// Bytes that the clients have yet to take.
+    /// Bytes that the clients have yet to take, as far as is known.
     pub(super) fn unsent(&self) -> usize {
-        self.sockets.iter().map(|socket| socket.unsent).sum()
+        self.unsent
+    }
+
+    fn keep(&mut self, socket: Socket, now: Instant) {
+        self.unsent += socket.unsent;
+        self.next_number += 1;
+        self.sockets.insert((now + socket.interval, self.next_number), socket);
     }
 
     fn check(&mut self, now: Instant) {
-        for socket in self.sockets.extract_if(.., |socket| socket.is_over(now)) {
-            socket.stream.reset();
+        while let Some(entry) = self.sockets.first_entry().filter(|entry| entry.key().0 <= now) {
+            let mut socket = entry.remove();
+            self.unsent -= socket.unsent;
+            let unsent = socket.stream.unsent().unwrap_or(0);
+            if unsent < socket.unsent {
+                socket.give_up = now + PATIENCE;
+            }
+            socket.unsent = unsent;
+            socket.interval = (socket.interval * 2).min(LONGEST_INTERVAL);
+            if unsent == 0 || now >= socket.give_up {
+                socket.stream.reset();
+            } else {
+                self.keep(socket, now);
+            }
         }
-    }
-}
-
-impl Socket {
-    fn is_over(&mut self, now: Instant) -> bool {
-        if now < self.next {
-            return false;
-        }
-        let unsent = self.stream.unsent().unwrap_or(0);
-        if unsent < self.unsent {
-            self.give_up = now + PATIENCE;
-        }
-        self.unsent = unsent;
-        self.interval = (self.interval * 2).min(LONGEST_INTERVAL);
-        self.next = now + self.interval;
-        unsent == 0 || now >= self.give_up
     }
 }
 

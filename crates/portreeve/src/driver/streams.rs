@@ -4,12 +4,13 @@
 //! while it is readable and the ring has room, written while it is writable and the ring has bytes,
 //! each direction by itself, so neither can hold up the other.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
 use mio::event::Event;
 use mio::{Interest, Registry, Token};
-use portreeve_core::{FlowId, HostEvent, Instant};
+use portreeve_core::{FlowId, HostEvent, Instant, Phase};
 use portreeve_host::Stream;
 
 use super::{Driver, FLOWS, register};
@@ -22,6 +23,8 @@ const RELAY_SHARE: usize = 512 * 1024;
 pub(super) struct Streams {
     slots: Vec<Option<HostStream>>,
     open: usize,
+    /// Failed connections with bytes that wait for room, by when that has lasted too long.
+    stuck: VecDeque<(Instant, FlowId)>,
 }
 
 pub(super) struct HostStream {
@@ -37,6 +40,10 @@ pub(super) struct HostStream {
     ended: bool,
     /// The end was read just now and the core is to be told.
     read_ended_now: bool,
+    /// Everything was written and the socket shut down for writing.
+    shut_down: bool,
+    /// Since when a failed connection has had bytes that the guest takes no room for.
+    stuck_since: Option<Instant>,
 }
 
 impl Streams {
@@ -67,6 +74,8 @@ impl Streams {
             failed: false,
             ended: false,
             read_ended_now: false,
+            shut_down: false,
+            stuck_since: None,
         });
         Ok(())
     }
@@ -82,9 +91,9 @@ impl Streams {
     }
 
     pub(super) fn shutdown(&mut self, id: FlowId) {
-        if let Some(host) = self.get_mut(id)
-            && let Err(error) = host.stream.shutdown_write()
-        {
+        let Some(host) = self.get_mut(id) else { return };
+        host.shut_down = true;
+        if let Err(error) = host.stream.shutdown_write() {
             // The client is gone already: the next read says so.
             tracing::debug!(%error, flow = %id, "shutting a socket down");
         }
@@ -111,12 +120,21 @@ impl Streams {
         slot.filter(|host| host.id == id).map_or(0, |host| host.stream.unsent().unwrap_or(0))
     }
 
-    /// Ends everything at once: a connection that is cut off must not look finished.
-    pub(super) fn reset_all(&mut self) {
+    /// Ends everything at once. A connection that is cut off must not look finished, so it is
+    /// reset; one whose bytes and end are all written is left to the kernel to deliver.
+    pub(super) fn end_all(&mut self) {
         for host in self.slots.drain(..).flatten() {
-            host.stream.reset();
+            if !host.shut_down {
+                host.stream.reset();
+            }
         }
         self.open = 0;
+        self.stuck.clear();
+    }
+
+    /// When a failed connection whose bytes the guest does not take is to be looked at.
+    pub(super) fn next_check(&self) -> Option<Instant> {
+        self.stuck.front().map(|&(at, _)| at)
     }
 
     fn get_mut(&mut self, id: FlowId) -> Option<&mut HostStream> {
@@ -153,13 +171,38 @@ impl Driver {
             over |= moved >= RELAY_SHARE;
         }
         if host.failed {
-            // What the client sent before it failed is in the ring as far as there was room. A
-            // guest that reads nothing must not keep a dead connection alive.
-            self.core.handle_host_event(HostEvent::Reset(id), now);
+            self.relay_failed(id, now);
         } else if std::mem::take(&mut host.read_ended_now) {
             self.core.handle_host_event(HostEvent::Eof(id), now);
         } else if over {
             self.again.push_back(id);
+        }
+    }
+}
+
+impl Driver {
+    /// The connection is dead; what the client sent before is delivered as long as the guest takes
+    /// it, and a guest that takes nothing does not keep it.
+    fn relay_failed(&mut self, id: FlowId, now: Instant) {
+        let Some(host) = self.streams.get_mut(id) else { return };
+        let dialing = self.core.flow(id).is_some_and(|f| f.phase == Some(Phase::DialingGuest));
+        let stuck_too_long =
+            host.stuck_since.is_some_and(|since| now >= since + self.close_grace);
+        if dialing || host.ended || !host.readable || stuck_too_long {
+            self.core.handle_host_event(HostEvent::Reset(id), now);
+        } else if self.core.to_guest_room(id) != 0 {
+            host.stuck_since = None;
+            self.again.push_back(id);
+        } else if host.stuck_since.is_none() {
+            host.stuck_since = Some(now);
+            self.streams.stuck.push_back((now + self.close_grace, id));
+        }
+    }
+
+    pub(super) fn check_stuck(&mut self, now: Instant) {
+        while let Some(&(_, id)) = self.streams.stuck.front().filter(|(at, _)| *at <= now) {
+            self.streams.stuck.pop_front();
+            self.relay(id, now);
         }
     }
 }
@@ -174,7 +217,11 @@ impl HostStream {
             }
             Err(error) => {
                 self.writable = false;
-                self.failed |= error.kind() != io::ErrorKind::WouldBlock;
+                if error.kind() != io::ErrorKind::WouldBlock {
+                    self.failed = true;
+                    // What was received before is still there, or the reason is.
+                    self.readable = true;
+                }
                 0
             }
         }

@@ -1,11 +1,14 @@
 //! What the command is inside: user, capabilities, processes, descriptors, signals.
 
+use std::process::Command;
+
 use crate::Case;
-use crate::machine::User;
+use crate::machine::{self, User};
 
 pub(crate) const CASES: &[Case] = &[
     ("the_user_is_the_same_inside", the_user_is_the_same_inside),
     ("an_ordinary_user_s_command_has_no_capabilities", no_capabilities),
+    ("a_root_without_rights_gets_a_user_namespace", a_root_without_rights),
     ("no_descriptor_leaks_into_the_command", no_descriptor_leaks_into_the_command),
     ("signals_are_in_their_default_state", signals_are_in_their_default_state),
     ("what_the_caller_ignored_stays_ignored", what_the_caller_ignored_stays_ignored),
@@ -36,16 +39,35 @@ fn no_capabilities() {
     }
 }
 
+/// As root in a container is.
+fn a_root_without_rights() {
+    if !machine::am_root() || !machine::in_path("setpriv") {
+        return machine::skip("taking rights away needs root and setpriv");
+    }
+    let this = machine::this_program();
+    let look = |what: &str| {
+        let mut command = Command::new("setpriv");
+        command.args(["--bounding-set=-sys_admin", "--inh-caps=-sys_admin", &this, "--supervise"]);
+        command.args(["--nameserver=10.9.8.7", "--", &this, "--inspect", what]);
+        let outcome = machine::finish(command, machine::DEADLINE);
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+        outcome.out
+    };
+    assert!(look("user").contains("uid 0\n"));
+    assert_eq!(look("port-80"), "ipv4 true ipv6 true\n");
+    assert!(look("network").contains("default via 10.213.77.1\n"));
+}
+
 fn no_descriptor_leaks_into_the_command() {
     for user in User::available() {
         // One more for the supervisor to have inherited without close-on-exec: the shell's.
         let (program, words) = user.supervisor_words();
         let inspect = user.inspect(&[], "descriptors");
         assert_eq!((inspect.code, inspect.out.as_str()), (Some(0), ""), "{user:?}");
-        let mut shell = std::process::Command::new("sh");
+        let mut shell = Command::new("sh");
         shell.args(["-c", "exec 7</dev/null; exec \"$@\"", "sh", &program]);
         shell.args(words).args(["--", "sh", "-c", "test -e /proc/self/fd/7 && echo leaked"]);
-        let outcome = crate::machine::finish(shell, crate::machine::DEADLINE);
+        let outcome = machine::finish(shell, machine::DEADLINE);
         assert_eq!(outcome.out, "", "{user:?}: {outcome:?}");
     }
 }
@@ -64,10 +86,10 @@ fn signals_are_in_their_default_state() {
 fn what_the_caller_ignored_stays_ignored() {
     for user in User::available() {
         let (program, words) = user.supervisor_words();
-        let mut shell = std::process::Command::new("sh");
+        let mut shell = Command::new("sh");
         shell.args(["-c", "trap '' HUP; exec \"$@\"", "sh", &program]);
         shell.args(words).args(["--", "sh", "-c", "kill -HUP $$; echo alive"]);
-        let outcome = crate::machine::finish(shell, crate::machine::DEADLINE);
+        let outcome = machine::finish(shell, machine::DEADLINE);
         assert_eq!(outcome.out, "alive\n", "{user:?}: {outcome:?}");
     }
 }

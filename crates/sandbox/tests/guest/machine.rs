@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// How long anything here may take.
@@ -31,6 +32,11 @@ pub(crate) struct Outcome {
 impl User {
     /// Whom the tests can be here. Says why if somebody is missing.
     pub(crate) fn available() -> Vec<Self> {
+        static USERS: OnceLock<Vec<User>> = OnceLock::new();
+        USERS.get_or_init(Self::find_available).clone()
+    }
+
+    fn find_available() -> Vec<Self> {
         let mut users = Vec::new();
         if am_root() {
             match portreeve_sandbox::probe().iter().find(|finding| !finding.ok) {

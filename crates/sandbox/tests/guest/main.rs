@@ -7,11 +7,18 @@
 //! to look around (`--inspect`, in `inspect`). It has a `main` of its own because the supervisor
 //! must be a process with one thread and signals of its own.
 
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test program of its own: printing is how it reports"
+)]
+
 mod inspect;
 mod isolation;
 mod lifecycle;
 mod machine;
 mod network;
+mod ping;
 mod supervise;
 mod terminal;
 mod tty;

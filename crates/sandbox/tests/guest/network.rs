@@ -7,6 +7,7 @@ use crate::machine::{self, User};
 
 pub(crate) const CASES: &[Case] = &[
     ("network_is_as_configured", network_is_as_configured),
+    ("the_gateway_reaches_the_guest_at_once", the_gateway_reaches_the_guest_at_once),
     ("without_ipv6_there_is_none", without_ipv6_there_is_none),
     ("anybody_can_listen_on_port_80", anybody_can_listen_on_port_80),
     ("the_resolver_file_is_the_guest_s_own", the_resolver_file_is_the_guest_s_own),
@@ -43,6 +44,16 @@ fn network_is_as_configured() {
         assert_eq!(of("Tentative"), 0, "{addresses:#?}");
         assert_eq!(addresses.len(), 5, "and no others: {addresses:#?}");
         assert!(outcome.err.lines().all(|line| !line.starts_with("warning")), "{}", outcome.err);
+    }
+}
+
+/// Before the guest has ever sent a frame, and while its kernel may still have something to say
+/// though its command has ended.
+fn the_gateway_reaches_the_guest_at_once() {
+    for user in User::available() {
+        let outcome = user.run(&["--no-ipv6", "--ping", "--", "true"]);
+        assert_eq!(outcome.code, Some(0), "{user:?}: {outcome:?}");
+        assert_eq!(outcome.out, "before true\nafter true\n", "{user:?}: {outcome:?}");
     }
 }
 
@@ -83,7 +94,7 @@ fn the_resolver_file_is_the_guest_s_own() {
 
 fn without_a_resolver_the_host_s_file_stays() {
     let Ok(ours) = fs::read_to_string("/etc/resolv.conf") else {
-        return crate::machine::skip("there is no /etc/resolv.conf");
+        return machine::skip("there is no /etc/resolv.conf");
     };
     for user in User::available() {
         let outcome = user.run(&["--", "cat", "/etc/resolv.conf"]);
@@ -134,7 +145,7 @@ fn a_machine_like_a_container_is_good_enough() {
     if !machine::am_root() {
         return machine::skip("covering parts of /proc needs root");
     }
-    let change = "mount --bind /dev/null /proc/kcore
+    let change = "mount --bind /dev/null /proc/version
         mount --bind /proc/sys /proc/sys
         mount -o remount,ro,bind /proc/sys";
     for user in User::available() {

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use portreeve_sandbox::{Error, ResolvConf, Sandbox, SandboxOptions};
 
+use crate::ping;
+
 pub(crate) fn main(arguments: &[String]) -> ExitCode {
     match supervise(arguments) {
         Ok(code) => ExitCode::from(code),
@@ -20,18 +22,40 @@ pub(crate) fn main(arguments: &[String]) -> ExitCode {
     }
 }
 
-fn supervise(arguments: &[String]) -> Result<u8, Error> {
-    let split = arguments.iter().position(|word| word == "--").unwrap_or(arguments.len());
-    let (flags, command) = arguments.split_at(split);
-    let mut options = SandboxOptions::new(command.iter().skip(1));
-    options.forward_signals = true;
-    let mut guests = 1;
-    let mut thread = false;
-    let mut drop_after = None;
-    let mut timed = false;
-    let mut kill_init = false;
-    for flag in flags {
-        let (name, value) = flag.split_once('=').unwrap_or((flag, ""));
+/// What the supervisor was asked for.
+struct Request {
+    options: SandboxOptions,
+    guests: usize,
+    from_a_thread: bool,
+    drop_after: Option<u64>,
+    timed: bool,
+    pinged: bool,
+    kill_init: bool,
+}
+
+impl Request {
+    fn parse(arguments: &[String]) -> Self {
+        let split = arguments.iter().position(|word| word == "--").unwrap_or(arguments.len());
+        let (flags, command) = arguments.split_at(split);
+        let mut request = Self {
+            options: SandboxOptions::new(command.iter().skip(1)),
+            guests: 1,
+            from_a_thread: false,
+            drop_after: None,
+            timed: false,
+            pinged: false,
+            kill_init: false,
+        };
+        request.options.forward_signals = true;
+        for flag in flags {
+            let (name, value) = flag.split_once('=').unwrap_or((flag, ""));
+            request.flag(name, value);
+        }
+        request
+    }
+
+    fn flag(&mut self, name: &str, value: &str) {
+        let options = &mut self.options;
         match name {
             "--terminal" => options.terminal = true,
             "--hostname" => options.hostname = Some(value.to_owned()),
@@ -45,16 +69,25 @@ fn supervise(arguments: &[String]) -> Result<u8, Error> {
             }
             "--cwd" => options.cwd = Some(value.into()),
             "--no-ipv6" => options.addressing.ipv6 = None,
-            "--guests" => guests = value.parse().expect("a number"),
-            "--from-a-thread" => thread = true,
-            "--drop-after" => drop_after = Some(value.parse().expect("milliseconds")),
-            "--timed" => timed = true,
-            "--kill-init" => kill_init = true,
-            _ => panic!("unknown flag {flag}"),
+            "--guests" => self.guests = value.parse().expect("a number"),
+            "--from-a-thread" => self.from_a_thread = true,
+            "--drop-after" => self.drop_after = Some(value.parse().expect("milliseconds")),
+            "--timed" => self.timed = true,
+            "--ping" => self.pinged = true,
+            "--kill-init" => self.kill_init = true,
+            _ => panic!("unknown flag {name}"),
         }
     }
+}
+
+fn supervise(arguments: &[String]) -> Result<u8, Error> {
+    let Request { options, guests, from_a_thread, drop_after, timed, pinged, kill_init } =
+        Request::parse(arguments);
     if timed {
         return time_starts(&options);
+    }
+    if pinged {
+        return ping_around_the_end(options);
     }
     let mut running = Vec::new();
     for _ in 0..guests {
@@ -66,7 +99,7 @@ fn supervise(arguments: &[String]) -> Result<u8, Error> {
             }
             sandbox.start()
         };
-        running.push(if thread {
+        running.push(if from_a_thread {
             // The thread that forked is gone before the command is waited for.
             std::thread::spawn(start).join().expect("no panic")?
         } else {
@@ -91,6 +124,19 @@ fn supervise(arguments: &[String]) -> Result<u8, Error> {
         code = guest.wait()?.code();
         assert_eq!(guest.wait()?.code(), code, "the answer stays the same");
     }
+    Ok(code)
+}
+
+/// Pings the guest before its command has started and after it has ended.
+fn ping_around_the_end(options: SandboxOptions) -> Result<u8, Error> {
+    let addressing = options.addressing.clone();
+    let mut sandbox = Sandbox::prepare(options)?;
+    let tap = sandbox.take_tap().expect("not taken yet");
+    assert!(sandbox.tap_fd().is_none());
+    println!("before {}", ping::ping(&tap, &addressing, 1));
+    let mut running = sandbox.start()?;
+    let code = running.wait()?.code();
+    println!("after {}", ping::ping(&tap, &addressing, 2));
     Ok(code)
 }
 

@@ -29,8 +29,6 @@ use udp::GuestUdp;
 /// How a guest is made.
 #[derive(Clone, Copy, Debug)]
 pub struct GuestSpec {
-    /// Its hardware address.
-    pub mac: [u8; 6],
     /// What its card takes, which is what the link offers the engine.
     pub offers: LinkOffloads,
     /// Whether it sends TCP super-segments itself.
@@ -39,7 +37,7 @@ pub struct GuestSpec {
 
 impl Default for GuestSpec {
     fn default() -> Self {
-        Self { mac: MAC, offers: LinkOffloads::NONE, super_segments: false }
+        Self { offers: LinkOffloads::NONE, super_segments: false }
     }
 }
 
@@ -65,12 +63,12 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// A guest with these addresses.
+    /// A guest with these addresses, and its hardware address unless that is left open.
     pub fn new(spec: GuestSpec, addressing: &Addressing, seed: u64) -> Self {
         let mtu = usize::from(addressing.mtu);
         Self {
             nic: Nic {
-                mac: spec.mac,
+                mac: addressing.guest_mac.map_or(MAC, |mac| mac.0),
                 gateway_mac: addressing.gateway_mac.0,
                 offers: spec.offers,
                 mtu,
@@ -293,7 +291,7 @@ fn recorded(ip: &IpPacket, upper: &[u8], header: &TcpHeader) -> Segment {
     }
 }
 
-/// A hardware address for the guest.
+/// The guest's hardware address where the configuration names none.
 const MAC: [u8; 6] = [0x02, 0, 0, 0, 0x47, 0x01];
 /// Frames that may wait for the link before applications wait too.
 const OUTGOING: usize = 64;

@@ -75,6 +75,8 @@ pub struct Connection {
     /// Segment size of the other end, when it was hidden from smoltcp.
     segment: Option<u16>,
     armed: Option<Instant>,
+    /// Next sequence and acknowledgement number of what it sends.
+    last_sent: (u32, u32),
 }
 
 /// All TCP of a guest.
@@ -220,6 +222,9 @@ impl GuestTcp {
             tcp::set_max_segment_size(&mut packet[parsed.payload.clone()], SUPER_SEGMENT);
             nic::fill_tcp_checksum(&mut packet, parsed);
         }
+        if connection.awaits_only_fin_ack(&header, parsed.payload.len()) {
+            return;
+        }
         let open = connection.state() != State::Closed;
         let mut device = GuestDevice::receiving(self.device_mtu(), packet);
         let Some(connection) = self.connections.get_mut(&ends) else { return };
@@ -314,6 +319,7 @@ impl GuestTcp {
             handle,
             segment: segment.filter(|_| self.super_segments),
             armed: None,
+            last_sent: (0, 0),
         };
         self.connections.insert(ends, connection);
     }
@@ -353,7 +359,7 @@ impl GuestTcp {
         }
     }
 
-    fn send(&self, ends: Ends, device: GuestDevice, out: &mut Vec<Outgoing>) -> bool {
+    fn send(&mut self, ends: Ends, device: GuestDevice, out: &mut Vec<Outgoing>) -> bool {
         let Some(mut packet) = device.sent() else { return false };
         let segment = self.connections.get(&ends).and_then(|connection| connection.segment);
         let v6 = packet[0] >> 4 == 6;
@@ -367,6 +373,13 @@ impl GuestTcp {
                 tcp::set_max_segment_size(&mut packet[parsed.payload.clone()], size);
             }
             nic::fill_tcp_checksum(&mut packet, &parsed);
+            if let Some(connection) = self.connections.get_mut(&ends) {
+                let length = (parsed.payload.len() - header.header_len) as u32
+                    + u32::from(header.syn)
+                    + u32::from(header.fin);
+                connection.last_sent =
+                    (header.sequence.wrapping_add(length), header.acknowledgement);
+            }
         }
         out.push(Outgoing { packet, segment });
         true
@@ -404,6 +417,19 @@ impl Connection {
 
     fn readable(&self) -> bool {
         self.sockets.get::<Socket<'_>>(self.handle).recv_queue() != 0
+    }
+
+    /// Whether a segment says no more than that the FIN has not arrived. The third of these makes
+    /// smoltcp 0.14 stop its timer, and the FIN would never be repeated.
+    fn awaits_only_fin_ack(&self, header: &TcpHeader, length: usize) -> bool {
+        let finishing = matches!(self.state(), State::FinWait1 | State::Closing | State::LastAck);
+        let bare = length == header.header_len && !header.syn && !header.fin && !header.rst;
+        let (sequence, acknowledgement) = self.last_sent;
+        finishing
+            && bare
+            && self.unacknowledged() == 0
+            && header.acknowledgement.wrapping_add(1) == sequence
+            && header.sequence == acknowledgement
     }
 
     fn is_over(&self) -> bool {

@@ -178,7 +178,12 @@ impl Engine {
     pub(crate) fn tcp_reap(&mut self, id: FlowId) {
         let Some(flow) = self.flows.get(id) else { return };
         let Some(tcp) = flow.tcp().filter(|tcp| tcp.phase == Phase::Closed) else { return };
-        let pending = tcp.endpoint.as_ref().is_some_and(|endpoint| endpoint.has_reset_to_send());
+        let pending = tcp.endpoint.as_ref().is_some_and(|endpoint| {
+            // The guest's FIN is acknowledged by the socket: what remains as TIME-WAIT repeats
+            // that acknowledgement and could not make it up.
+            endpoint.has_reset_to_send()
+                || (tcp.time_wait_since.is_some() && self.stack.has_work(endpoint, self.now))
+        });
         if !pending {
             self.tcp_remove(id);
         }

@@ -78,7 +78,8 @@ impl Engine {
         let Some(flow) = self.flows.get_mut(id) else { return 0 };
         let key = flow.key;
         let Some(tcp) = flow.tcp_mut() else { return 0 };
-        let stale = tcp.time_wait_since.is_some_and(|since| now >= since + TIME_WAIT_EGRESS);
+        let stale = tcp.phase != Phase::Closed
+            && tcp.time_wait_since.is_some_and(|since| now >= since + TIME_WAIT_EGRESS);
         let Some(endpoint) = tcp.endpoint.as_mut().filter(|_| !stale) else {
             self.tcp_rearm(id);
             return 0;

@@ -7,10 +7,12 @@ use portreeve_wire::packet::{self, IpPacket, Protocol};
 use portreeve_wire::tcp::{self, ControlSegment, TcpHeader};
 use portreeve_wire::{FlowKey, checksum};
 
+use super::Tcp;
 use super::stack::StackFault;
 use super::time_wait::Late;
 use crate::drop_reason::DropReason;
 use crate::engine::Engine;
+use crate::flow::state::Phase;
 use crate::flow::{Body, Flow, FlowId};
 
 impl Engine {
@@ -91,6 +93,9 @@ impl Engine {
             tcp::set_max_segment_size(segment, size);
         }
         let length = segment.len() - header.header_len;
+        if length == 0 && tcp.awaits_only_fin_ack(header) {
+            return;
+        }
         let allowed = tcp.guard.allowed(header.sequence, length);
         let mut end = ip.payload.end;
         if allowed < length {
@@ -112,6 +117,9 @@ impl Engine {
                 let upper = self.outbox.reply(answer);
                 if let Some(header) = upper.and_then(|at| TcpHeader::parse(&answer[at..])) {
                     tcp.guard.on_sent(&header);
+                    if !header.rst {
+                        tcp.last_sent = (header.sequence, header.acknowledgement);
+                    }
                 }
             }
             Ok(None) => {}
@@ -129,6 +137,21 @@ impl Engine {
         self.tcp_settle(id);
         self.mark_relay(id);
         self.mark_egress(id);
+    }
+}
+
+impl Tcp {
+    /// Whether a segment without data says no more than that our FIN has not arrived.
+    ///
+    /// smoltcp counts such acknowledgements, and the third begins a fast retransmission that, with
+    /// no data to repeat, sends nothing and stops the timer: the FIN would never be repeated.
+    fn awaits_only_fin_ack(&self, header: &TcpHeader) -> bool {
+        let (sequence, acknowledgement) = self.last_sent;
+        let bare = header.ack && !header.syn && !header.fin && !header.rst;
+        bare && self.phase != Phase::DialingGuest
+            && header.acknowledgement.wrapping_add(1) == sequence
+            && header.sequence == acknowledgement
+            && self.endpoint.as_ref().is_some_and(|endpoint| endpoint.status().to_guest == 0)
     }
 }
 

@@ -110,6 +110,11 @@ impl TcpStack {
         Some(Instant::from_micros(micros.div_ceil(TCP_CLOCK_RATE)))
     }
 
+    /// Whether the socket would send something at once.
+    pub(crate) fn has_work(&mut self, endpoint: &Endpoint, now: Instant) -> bool {
+        self.poll_at(endpoint, now).is_some_and(|at| at <= now)
+    }
+
     /// Gives the memory behind empty rings back to the system.
     pub(crate) fn release_idle(&mut self, endpoint: &mut Endpoint) {
         if endpoint.holds_memory() {

@@ -1,0 +1,254 @@
+//! A client of a published port, with the kernel's socket between it and the engine.
+//!
+//! Owns both buffers of the socket pair and how either end of it was closed. The client's plan is
+//! its application's (`app.rs`); the shell's reads and writes are here, because the kernel would
+//! do them.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use portreeve_core::{FlowId, Instant, RefuseReason};
+use portreeve_types::PublishId;
+
+use crate::app::{App, Peer};
+use crate::content::StreamId;
+use crate::guest::tcp::Ends;
+
+/// How a client is made.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientSpec {
+    /// The published port.
+    pub publish: PublishId,
+    /// Its address; `None` on a Unix socket.
+    pub address: Option<SocketAddr>,
+    /// The address it uses; `None` on a Unix socket.
+    pub local: Option<SocketAddr>,
+    /// What the kernel holds of what it wrote.
+    pub send_buffer: usize,
+    /// What the kernel holds of what it has not read.
+    pub receive_buffer: usize,
+    /// What it does.
+    pub app: App,
+}
+
+/// How the stream to a client ended, as the client sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It has not.
+    Open,
+    /// In order.
+    Eof,
+    /// By reset.
+    Reset,
+}
+
+/// What a client itself did to its socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Local {
+    Open,
+    /// Closed for reading too: what still arrives is answered by a reset.
+    Closed,
+    Reset,
+}
+
+/// A client and its socket.
+#[derive(Debug)]
+pub struct Client {
+    /// Its application.
+    pub peer: Peer,
+    /// What it was made with.
+    pub spec: ClientSpec,
+    /// The flow that carries it, as long as the shell's socket is open.
+    pub flow: Option<FlowId>,
+    /// Why it was turned away at once.
+    pub refused: Option<RefuseReason>,
+    /// The ends of its connection as the guest sees them, once it is open.
+    pub ends: Option<Ends>,
+    up: VecDeque<u8>,
+    down: VecDeque<u8>,
+    fin: bool,
+    eof_told: bool,
+    reset_told: bool,
+    local: Local,
+    /// How the shell left its socket.
+    shell: End,
+}
+
+/// What a turn of the shell on a socket found out.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Found {
+    pub(super) eof: bool,
+    pub(super) reset: bool,
+}
+
+impl Client {
+    pub(super) fn new(spec: ClientSpec, stream: StreamId) -> Self {
+        Self {
+            peer: Peer::new(spec.app, stream),
+            spec,
+            flow: None,
+            refused: None,
+            ends: None,
+            up: VecDeque::new(),
+            down: VecDeque::new(),
+            fin: false,
+            eof_told: false,
+            reset_told: false,
+            local: Local::Open,
+            shell: End::Open,
+        }
+    }
+
+    /// What the client has seen of the end of its stream.
+    pub fn end(&self) -> End {
+        if self.local == Local::Open && self.down.is_empty() { self.shell } else { End::Open }
+    }
+
+    /// Whether nothing more happens to this client.
+    pub fn is_done(&self) -> bool {
+        self.flow.is_none() && (self.local != Local::Open || self.down.is_empty())
+    }
+
+    /// Bytes the shell has not read yet.
+    pub fn unread(&self) -> usize {
+        self.up.len()
+    }
+
+    /// Bytes the client has not read yet.
+    pub fn waiting(&self) -> usize {
+        self.down.len()
+    }
+
+    /// Shuts down for writing.
+    pub(super) fn shutdown(&mut self) {
+        self.fin = true;
+    }
+
+    /// Goes away with a reset.
+    pub(super) fn reset(&mut self) {
+        self.local = Local::Reset;
+        self.down.clear();
+    }
+
+    /// Closes its socket in both directions.
+    pub(super) fn close(&mut self) {
+        // A close with bytes unread is a reset. RFC 2525 §2.17.
+        if self.down.is_empty() {
+            self.fin = true;
+            self.local = Local::Closed;
+        } else {
+            self.reset();
+        }
+    }
+
+    /// One turn of the application; whether anything changed that the shell could notice.
+    pub(super) fn run(&mut self, now: Instant) -> bool {
+        if self.local != Local::Open {
+            return false;
+        }
+        let mut changed = false;
+        loop {
+            let length = self.peer.appetite(now).min(self.down.as_slices().0.len());
+            if length == 0 {
+                break;
+            }
+            self.peer.read(&self.down.as_slices().0[..length], now);
+            self.down.drain(..length);
+            changed = true;
+        }
+        self.peer.eof |= self.shell == End::Eof && self.down.is_empty();
+        if self.fin || self.shell == End::Reset {
+            return changed;
+        }
+        while self.peer.to_write() != 0 && self.up.len() < self.spec.send_buffer {
+            let mut space = [0; 4096];
+            let room = (self.spec.send_buffer - self.up.len()).min(space.len());
+            let length = self.peer.write(&mut space[..room]);
+            self.up.extend(&space[..length]);
+            changed = true;
+        }
+        if self.peer.wants_finish() {
+            self.fin = true;
+            changed = true;
+        }
+        changed
+    }
+
+    /// When the application reads again.
+    pub(super) fn next_at(&self, now: Instant) -> Option<Instant> {
+        let reads = self.local == Local::Open && !self.down.is_empty();
+        self.peer.next_read(now).filter(|_| reads)
+    }
+
+    /// The shell writes to its socket; returns how many bytes the kernel took.
+    pub(super) fn shell_write(&mut self, bytes: &[u8], found: &mut Found) -> usize {
+        assert_eq!(self.shell, End::Open, "a write after the stream was ended");
+        match self.local {
+            Local::Open => {
+                let room = self.spec.receive_buffer.saturating_sub(self.down.len());
+                let length = bytes.len().min(room);
+                self.down.extend(&bytes[..length]);
+                length
+            }
+            Local::Closed => {
+                // The kernel takes them, and the other end answers with a reset.
+                self.local = Local::Reset;
+                bytes.len()
+            }
+            Local::Reset => {
+                found.reset = true;
+                0
+            }
+        }
+    }
+
+    /// The shell reads from its socket into `space`.
+    pub(super) fn shell_read(&mut self, space: &mut [u8], found: &mut Found) -> usize {
+        let length = space.len().min(self.up.len());
+        for (byte, read) in space.iter_mut().zip(self.up.drain(..length)) {
+            *byte = read;
+        }
+        if length == 0 {
+            if self.local == Local::Reset {
+                found.reset = true;
+            } else {
+                found.eof |= self.fin;
+            }
+        }
+        length
+    }
+
+    /// Whether the shell's poller would report an error on the socket now.
+    pub(super) fn has_error(&self) -> bool {
+        self.local == Local::Reset
+    }
+
+    /// Whether this end of stream is told for the first time.
+    pub(super) fn tell_eof(&mut self) -> bool {
+        !std::mem::replace(&mut self.eof_told, true)
+    }
+
+    /// Whether this reset is told for the first time.
+    pub(super) fn tell_reset(&mut self) -> bool {
+        !std::mem::replace(&mut self.reset_told, true)
+    }
+
+    /// The shell shuts its socket down for writing.
+    pub(super) fn shell_shutdown(&mut self) {
+        assert_eq!(self.shell, End::Open, "a second end of stream");
+        self.shell = End::Eof;
+    }
+
+    /// The shell closes its socket.
+    pub(super) fn shell_close(&mut self, reset: bool) {
+        assert!(self.flow.take().is_some(), "a socket is closed once");
+        // A close with bytes unread is a reset. RFC 2525 §2.17.
+        self.shell = if reset || !self.up.is_empty() { End::Reset } else { End::Eof };
+    }
+
+    /// The listener turned the client away.
+    pub(super) fn turn_away(&mut self, reason: RefuseReason) {
+        self.refused = Some(reason);
+        self.shell = End::Reset;
+    }
+}

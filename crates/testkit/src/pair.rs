@@ -1,0 +1,435 @@
+//! Engine, guest, link and host together, on a clock that jumps to the next deadline.
+//!
+//! Owns the loop that the driver owns in production, and the checks that hold after every step.
+//! The same seed and the same calls give the same run: [`Pair::trace`] says so in one number.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use portreeve_core::{
+    Command, Config, Engine, Event, Instant, LinkOffloads, MAX_FRAME_LEN, Reply, RingSource,
+};
+use portreeve_types::{PublishId, SourceMode, Transport};
+use portreeve_wire::{VIRTIO_NET_HDR_LEN, VirtioNetHdr};
+
+use crate::app::App;
+use crate::guest::{Guest, GuestSpec};
+use crate::host::client::{Client, ClientSpec};
+use crate::host::datagram::ClientDatagram;
+use crate::host::{ClientId, FakeHost};
+use crate::link::{LinkDirection, LinkSpec};
+use crate::random::Random;
+use crate::trace::Trace;
+
+/// How a pair is made.
+#[derive(Clone, Debug)]
+pub struct PairSpec {
+    /// The engine's configuration; its `link` is set from the guest's card.
+    pub config: Config,
+    /// The guest.
+    pub guest: GuestSpec,
+    /// Frames for the guest.
+    pub to_guest: LinkSpec,
+    /// Frames from the guest.
+    pub from_guest: LinkSpec,
+    /// Everything that is left to chance.
+    pub seed: u64,
+}
+
+impl Default for PairSpec {
+    fn default() -> Self {
+        Self {
+            config: Config::default(),
+            guest: GuestSpec::default(),
+            to_guest: LinkSpec::PERFECT,
+            from_guest: LinkSpec::PERFECT,
+            seed: 1,
+        }
+    }
+}
+
+impl PairSpec {
+    /// With every offload, both ways.
+    #[must_use]
+    pub fn offloaded(mut self) -> Self {
+        self.guest.offers = LinkOffloads { checksum: true, tso4: true, tso6: true };
+        self.guest.super_segments = true;
+        self
+    }
+
+    /// With links that lose, double and reorder.
+    #[must_use]
+    pub const fn rough(mut self) -> Self {
+        self.to_guest = LinkSpec::ROUGH;
+        self.from_guest = LinkSpec::ROUGH;
+        self
+    }
+
+    /// With another seed.
+    #[must_use]
+    pub const fn seeded(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+}
+
+/// The simulation.
+pub struct Pair {
+    /// What is tested.
+    pub engine: Engine,
+    /// The guest.
+    pub guest: Guest,
+    /// The host's sockets.
+    pub host: FakeHost,
+    /// Frames for the guest.
+    pub to_guest: LinkDirection,
+    /// Frames from the guest.
+    pub from_guest: LinkDirection,
+    /// What the engine reported.
+    pub events: Vec<Event>,
+    /// Set where a script plays the guest, which then accepts without the testkit's knowledge.
+    pub scripted: bool,
+    /// Calls of the engine for its own timers.
+    pub wakeups: u64,
+    config: Config,
+    now: Instant,
+    trace: Trace,
+    random: Random,
+    spins: u32,
+    frame: Vec<u8>,
+}
+
+impl Pair {
+    /// A pair at rest.
+    pub fn new(spec: PairSpec) -> Self {
+        Self::build(spec, None)
+    }
+
+    /// A pair whose engine takes ring memory from `rings`.
+    pub fn with_rings(spec: PairSpec, rings: Box<dyn RingSource>) -> Self {
+        Self::build(spec, Some(rings))
+    }
+
+    fn build(spec: PairSpec, rings: Option<Box<dyn RingSource>>) -> Self {
+        let PairSpec { mut config, guest, to_guest, from_guest, seed } = spec;
+        config.link = guest.offers;
+        let engine = match rings {
+            Some(rings) => Engine::with_rings(config.clone(), rings),
+            None => Engine::new(config.clone()),
+        };
+        Self {
+            engine,
+            guest: Guest::new(guest, &config.addressing, seed),
+            host: FakeHost::new(seed ^ 1),
+            to_guest: LinkDirection::new(to_guest, seed ^ 2),
+            from_guest: LinkDirection::new(from_guest, seed ^ 3),
+            events: Vec::new(),
+            scripted: false,
+            wakeups: 0,
+            config,
+            now: Instant::from_micros(1_000_000),
+            trace: Trace::default(),
+            random: Random::new(seed ^ 4),
+            spins: 0,
+            frame: vec![0; MAX_FRAME_LEN],
+        }
+    }
+
+    /// The time.
+    pub const fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// The run so far as one number.
+    pub const fn trace(&self) -> u64 {
+        self.trace.value()
+    }
+
+    /// Publishes a port.
+    ///
+    /// # Panics
+    /// When the engine refuses.
+    pub fn publish(
+        &mut self,
+        transport: Transport,
+        guest_port: u16,
+        source: Option<SourceMode>,
+    ) -> PublishId {
+        match self.command(Command::Publish { transport, guest_port, source }) {
+            Ok(Reply::Published(id, _)) => id,
+            other => panic!("a publish was answered by {other:?}"),
+        }
+    }
+
+    /// Publishes a TCP port with the engine's default source.
+    pub fn publish_tcp(&mut self, guest_port: u16) -> PublishId {
+        self.publish(Transport::Tcp, guest_port, None)
+    }
+
+    /// Publishes a UDP port with the engine's default source.
+    pub fn publish_udp(&mut self, guest_port: u16) -> PublishId {
+        self.publish(Transport::Udp, guest_port, None)
+    }
+
+    /// Gives the engine an order.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub fn command(&mut self, command: Command) -> Result<Reply, portreeve_core::CommandError> {
+        let reply = self.engine.handle_command(command, self.now);
+        self.drain();
+        reply
+    }
+
+    /// A client on IPv4 connects to a published port.
+    pub fn connect(&mut self, publish: PublishId, app: App) -> ClientId {
+        self.connect_with(client_spec(publish, app, false))
+    }
+
+    /// A client connects to a published port.
+    pub fn connect_with(&mut self, spec: ClientSpec) -> ClientId {
+        self.drain();
+        let id = self.host.connect(spec, &mut self.engine, self.now);
+        self.drain();
+        id
+    }
+
+    /// A client.
+    pub fn client(&self, id: ClientId) -> &Client {
+        self.host.client(id)
+    }
+
+    /// A client sends a datagram to a published port.
+    pub fn send_datagram(
+        &mut self,
+        publish: PublishId,
+        client: SocketAddr,
+        local: SocketAddr,
+        payload: &[u8],
+    ) {
+        let payload = payload.to_vec();
+        self.host.udp.send(ClientDatagram { publish, client, local, payload });
+    }
+
+    /// Runs for a time.
+    pub fn run_for(&mut self, time: Duration) {
+        let end = self.now + time;
+        loop {
+            self.exchange();
+            match self.next_at() {
+                Some(at) if at <= end => self.jump(at),
+                _ => break,
+            }
+        }
+        self.now = self.now.max(end);
+    }
+
+    /// Runs until `done` or until `limit` has passed.
+    ///
+    /// # Panics
+    /// When the time is over first, or when nothing would ever happen again.
+    pub fn run_until(&mut self, limit: Duration, mut done: impl FnMut(&Self) -> bool) {
+        let end = self.now + limit;
+        loop {
+            self.exchange();
+            if done(self) {
+                return;
+            }
+            match self.next_at() {
+                Some(at) if at <= end => self.jump(at),
+                Some(_) => panic!("not done after {limit:?}\n{}", self.describe()),
+                None => panic!("everything stands still\n{}", self.describe()),
+            }
+        }
+    }
+
+    /// Runs until nothing would ever happen again, and at most for `limit`.
+    pub fn settle(&mut self, limit: Duration) {
+        let end = self.now + limit;
+        loop {
+            self.exchange();
+            match self.next_at() {
+                Some(at) if at <= end => self.jump(at),
+                _ => return,
+            }
+        }
+    }
+
+    /// Asserts that nothing is left: no flow, no frame, no socket, no 4-tuple, no timer.
+    ///
+    /// # Panics
+    /// When something is.
+    pub fn assert_quiescent(&mut self) {
+        self.settle(Duration::from_secs(600));
+        let left = self.describe();
+        assert!(self.engine.is_quiescent(), "the engine is not at rest\n{left}");
+        assert_eq!(self.engine.time_wait_count(), 0, "4-tuples are left\n{left}");
+        assert_eq!(self.engine.flows().count(), 0, "flows are left\n{left}");
+        assert_eq!(self.host.open_sockets(), 0, "sockets are left\n{left}");
+        let deadline = self.engine.poll_timeout();
+        assert_eq!(deadline, None, "the engine waits for something\n{left}");
+    }
+
+    /// What stands where, for a message.
+    pub fn describe(&self) -> String {
+        let flows: Vec<_> = self.engine.flows().collect();
+        let clients: Vec<_> =
+            self.host.clients().iter().filter(|client| !client.is_done()).take(5).collect();
+        let guest: Vec<_> = self
+            .guest
+            .tcp
+            .connections()
+            .map(|c| (c.ends, c.state(), c.unacknowledged(), c.peer.check.length()))
+            .take(10)
+            .collect();
+        format!(
+            "at {:?}, {} flows: {:#?}\n{} TIME-WAIT; guest: {guest:#?}\nclients: {clients:#?}\nframes in \
+             flight: {} to, {} from the guest; deadline {:?}",
+            self.now,
+            flows.len(),
+            flows.iter().take(5).collect::<Vec<_>>(),
+            self.engine.time_wait_count(),
+            self.to_guest.sent(),
+            self.from_guest.sent(),
+            self.engine.poll_timeout(),
+        )
+    }
+
+    /// When something happens next by itself.
+    pub fn next_at(&self) -> Option<Instant> {
+        let engine = self.engine.poll_timeout();
+        let links = self.to_guest.next_at().into_iter().chain(self.from_guest.next_at());
+        let ends = self.guest.next_at().into_iter().chain(self.host.next_at());
+        engine.into_iter().chain(links).chain(ends).min()
+    }
+
+    /// Moves the clock to `at` and lets the engine's timers run.
+    pub fn jump(&mut self, at: Instant) {
+        if at <= self.now {
+            self.spins += 1;
+            assert!(self.spins < MAX_SPINS, "a deadline that never passes\n{}", self.describe());
+        } else {
+            self.spins = 0;
+        }
+        self.now = self.now.max(at);
+        if self.engine.poll_timeout().is_some_and(|due| due <= self.now) {
+            self.wakeups += 1;
+            self.engine.handle_timeout(self.now);
+            self.drain();
+        }
+    }
+
+    /// Everything that can happen without the clock moving.
+    pub fn exchange(&mut self) {
+        for turn in 0.. {
+            assert!(turn < MAX_TURNS, "no end at one point in time\n{}", self.describe());
+            let mut moved = false;
+            while let Some(frame) = self.to_guest.receive(self.now) {
+                moved = true;
+                self.trace.number(self.now.as_micros());
+                self.trace.bytes(&frame);
+                self.guest.receive(&frame, self.now);
+            }
+            self.guest.poll(self.now);
+            while self.from_guest.has_room()
+                && let Some(frame) = self.guest.transmit()
+            {
+                moved = true;
+                self.from_guest.send(frame, self.now);
+            }
+            while let Some(mut frame) = self.from_guest.receive(self.now) {
+                moved = true;
+                self.trace.bytes(&frame);
+                let Some(link) = VirtioNetHdr::parse(&frame) else { continue };
+                self.engine.handle_guest_frame(&link, &mut frame[VIRTIO_NET_HDR_LEN..], self.now);
+                if self.random.chance(300) {
+                    self.drain();
+                }
+            }
+            self.drain();
+            moved |= self.host.poll(&mut self.engine, self.now);
+            self.drain();
+            if !moved {
+                break;
+            }
+        }
+        self.check();
+    }
+
+    /// Takes the engine's output until there is none.
+    fn drain(&mut self) {
+        while let Some(op) = self.engine.poll_host_op() {
+            self.host.carry_out(op, &mut self.engine, self.now);
+        }
+        while let Some(datagram) = self.engine.poll_datagram() {
+            self.trace.bytes(datagram.payload);
+            self.host.udp.received.push(ClientDatagram {
+                publish: datagram.publish,
+                client: datagram.client,
+                local: datagram.local,
+                payload: datagram.payload.to_vec(),
+            });
+        }
+        while self.to_guest.has_room() {
+            let length = self.engine.poll_guest_frame(&mut self.frame, self.now);
+            if length == 0 {
+                break;
+            }
+            self.to_guest.send(self.frame[..length].to_vec(), self.now);
+            // A frame may let something else happen, as the end of a flow.
+            while let Some(op) = self.engine.poll_host_op() {
+                self.host.carry_out(op, &mut self.engine, self.now);
+            }
+        }
+        while let Some(op) = self.engine.poll_host_op() {
+            self.host.carry_out(op, &mut self.engine, self.now);
+        }
+        while let Some(event) = self.engine.poll_event() {
+            if let Event::FlowOpened(flow) = &event {
+                self.host.opened(flow.id, (flow.guest, flow.remote));
+            }
+            self.events.push(event);
+        }
+    }
+
+    /// What holds after every step.
+    fn check(&self) {
+        let limits = &self.config.limits;
+        assert!(self.engine.flow_count() <= limits.max_flows, "more flows than allowed");
+        assert!(self.engine.datagram_room() <= limits.datagram_queue_bytes);
+        assert_eq!(
+            self.engine.counters().drops(portreeve_core::DropReason::StackFault),
+            0,
+            "a stack failed"
+        );
+    }
+
+    /// Adds what both ends have seen to the trace, for a comparison of whole runs.
+    pub fn finish_trace(&mut self) -> u64 {
+        self.trace.number(self.now.as_micros());
+        self.host.trace(&mut self.trace);
+        self.trace.value()
+    }
+}
+
+/// A client with buffers of 64 KiB, from an address that no guest can take for its own.
+pub fn client_spec(publish: PublishId, app: App, v6: bool) -> ClientSpec {
+    let (address, local) = if v6 {
+        (([0x2001, 0xdb8, 0, 0, 0, 0, 0, 7], 0).into(), ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1], 80).into())
+    } else {
+        (([192, 0, 2, 7], 0).into(), ([192, 0, 2, 1], 80).into())
+    };
+    ClientSpec {
+        publish,
+        address: Some(address),
+        local: Some(local),
+        send_buffer: 65_536,
+        receive_buffer: 65_536,
+        app,
+    }
+}
+
+/// Jumps to a deadline that does not move on.
+const MAX_SPINS: u32 = 100;
+/// Turns at one point in time.
+const MAX_TURNS: u32 = 100_000;
