@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     io::{self, ErrorKind, Read, Write},
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
     os::fd::{AsRawFd, OwnedFd},
     time::{Duration, Instant},
 };
@@ -29,7 +29,7 @@ pub(super) fn run(plan: &mut Plan, in_flight: usize) -> io::Result<Outcome> {
     let mut failed = 0;
     while started.elapsed() < end {
         while pool.open.len() < in_flight {
-            pool.start(plan)?;
+            pool.start(plan.target, plan)?;
         }
         let round = pool.wait(Duration::from_millis(20))?;
         // Anything that ends in one round has ended at the same time, as far as can be told.
@@ -48,14 +48,21 @@ pub(super) fn run(plan: &mut Plan, in_flight: usize) -> io::Result<Outcome> {
 }
 
 /// Opens `count` connections that have each been answered once, and keeps them.
-pub(super) fn open_answered(plan: &mut Plan, count: usize) -> io::Result<Vec<TcpStream>> {
+pub(super) fn open_answered(
+    plan: &mut Plan,
+    count: usize,
+    second_port: Option<u16>,
+) -> io::Result<Vec<TcpStream>> {
     let mut pool = Pool::new(plan)?;
+    let mut targets = [plan.target; 2];
+    targets[1].set_port(second_port.unwrap_or(plan.target.port()));
     pool.keep = Some(Vec::with_capacity(count));
     let kept = |pool: &Pool| pool.keep.as_ref().map_or(0, Vec::len);
     let mut last_progress = (0, Instant::now());
     while kept(&pool) < count {
         while pool.open.len() < 64 && kept(&pool) + pool.open.len() < count {
-            pool.start(plan)?;
+            targets.swap(0, 1);
+            pool.start(targets[0], plan)?;
         }
         let round = pool.wait(Duration::from_millis(20))?;
         if round.failed > 0 {
@@ -119,8 +126,8 @@ impl Pool {
         })
     }
 
-    fn start(&mut self, plan: &mut Plan) -> io::Result<()> {
-        let stream = start_dial(plan.target, plan.sources.take())?;
+    fn start(&mut self, target: SocketAddr, plan: &mut Plan) -> io::Result<()> {
+        let stream = start_dial(target, plan.sources.take())?;
         let key = u64::try_from(stream.as_raw_fd()).map_err(io::Error::other)?;
         epoll::add(&self.poll, &stream, epoll::EventData::new_u64(key), epoll::EventFlags::OUT)?;
         let started = Instant::now();

@@ -17,8 +17,13 @@ use crate::{
 /// No round trip takes longer on a path that works.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-pub(super) fn run(plan: &mut Plan, idle: usize, hold: bool) -> io::Result<Outcome> {
-    let others = connect::open_answered(plan, idle)?;
+pub(super) fn run(
+    plan: &mut Plan,
+    idle: usize,
+    second_port: Option<u16>,
+    hold: bool,
+) -> io::Result<Outcome> {
+    let others = connect::open_answered(plan, idle, second_port)?;
     if hold {
         writeln!(io::stdout().lock(), "opened")?;
         let mut line = String::new();

@@ -67,6 +67,9 @@ enum Load {
         /// Other connections, opened first and answered once each.
         #[arg(long, default_value_t = 0)]
         idle: usize,
+        /// A second port for every other one of them, where one port has a limit of its own.
+        #[arg(long)]
+        second_port: Option<u16>,
         /// Print `opened` once they are open and wait for a line on stdin.
         #[arg(long)]
         hold: bool,
@@ -119,7 +122,9 @@ fn measure(options: &Options) -> io::Result<Outcome> {
         }
         Load::Stream { direction } => stream::run(&plan, direction),
         Load::Connect { in_flight } => connect::run(&mut plan, in_flight),
-        Load::Exchange { idle, hold } => exchange::run(&mut plan, idle, hold),
+        Load::Exchange { idle, second_port, hold } => {
+            exchange::run(&mut plan, idle, second_port, hold)
+        }
         Load::Flood => datagram::flood(&plan),
         Load::Echo { in_flight } => datagram::echo(&plan, in_flight),
     }
@@ -168,7 +173,8 @@ mod tests {
 
     #[test]
     fn round_trips_are_measured_beside_idle_connections() {
-        let outcome = against_a_server(Load::Exchange { idle: 100, hold: false });
+        let outcome =
+            against_a_server(Load::Exchange { idle: 100, second_port: None, hold: false });
         assert!(outcome.within > 0, "{outcome:?}");
         assert!(outcome.p50_nanos > 0 && outcome.p50_nanos <= outcome.p99_nanos, "{outcome:?}");
     }

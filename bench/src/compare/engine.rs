@@ -20,7 +20,7 @@ use super::{
     isolation::{Ground, ORDINARY_USER},
     metric::Load,
     process::Process,
-    topology::{PORT, Place},
+    topology::{PORT, Place, SECOND_PORT},
 };
 
 /// The name of the engine under test.

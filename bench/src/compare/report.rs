@@ -101,14 +101,18 @@ fn ours(findings: &Findings, out: &mut String) -> std::fmt::Result {
         let found = summaries(findings, metric);
         found.into_iter().find(|(name, _)| *name == PORTREEVE).map(|(_, summary)| summary)
     };
-    writeln!(
-        out,
-        "\nPortreeve's round trip beside {} idle connections over its round trip alone: p50 {}, \
-         p99 {}.\n",
-        findings.schedule.idle,
-        ratio(of(Metric::IdleRoundTripMedian), of(Metric::RoundTripMedian)),
-        ratio(of(Metric::IdleRoundTripTail), of(Metric::RoundTripTail)),
-    )
+    writeln!(out)?;
+    if let Some(median) = of(Metric::IdleRoundTripMedian) {
+        writeln!(
+            out,
+            "Portreeve's round trip beside {} idle connections over its round trip alone: p50 {}, \
+             p99 {}.\n",
+            findings.schedule.idle,
+            ratio(Some(median), of(Metric::RoundTripMedian)),
+            ratio(of(Metric::IdleRoundTripTail), of(Metric::RoundTripTail)),
+        )?;
+    }
+    Ok(())
 }
 
 fn all(findings: &Findings, out: &mut String) -> std::fmt::Result {

@@ -15,7 +15,7 @@ use super::{
     engine::{Engine, PORTREEVE, Running},
     metric::{Load, Metric},
     process::{Usage, usage},
-    topology::Topology,
+    topology::{SECOND_PORT, Topology},
 };
 use crate::client::Outcome;
 
@@ -169,7 +169,11 @@ impl Session<'_> {
             thread::sleep(SETTLE);
             opened = usage(&running.roots);
         };
-        let words = ["exchange", "--hold", "--idle", &count.to_string()];
+        let (count_word, port_word) = (count.to_string(), SECOND_PORT.to_string());
+        let mut words = vec!["exchange", "--hold", "--idle", &count_word];
+        if ours {
+            words.extend(["--second-port", &port_word]);
+        }
         let outcome = self.client(&words, RATE_WARMUP, self.schedule.rate, Some(&mut look))?;
         let grown = opened.resident_bytes as f64 - before.resident_bytes as f64;
         let mut found = vec![(Metric::IdleMemory, grown / count as f64 / 1024.0, None)];

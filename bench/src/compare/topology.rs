@@ -20,6 +20,8 @@ use super::{Buffers, isolation::Ground};
 
 /// The port every server listens on and every engine publishes.
 pub(crate) const PORT: u16 = 8080;
+/// A second published port of the same server, for engines that limit connections by port.
+pub(crate) const SECOND_PORT: u16 = 8081;
 
 const OUTER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);

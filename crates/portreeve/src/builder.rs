@@ -1,6 +1,5 @@
 //! Putting an engine together.
 
-use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
 use portreeve_core::{Config, LinkOffloads};
@@ -11,7 +10,6 @@ use crate::driver::Driver;
 use crate::engine::Engine;
 use crate::error::StartError;
 use crate::handle::Handle;
-use crate::sys::rings::RingArena;
 
 /// Collects what an engine is made with; [`start`](Self::start) makes it.
 #[derive(Default)]
@@ -84,8 +82,7 @@ impl EngineBuilder {
             seed: [half(0), half(8)],
         };
         let (sender, mailbox) = sync_channel(mailbox_size);
-        let arena = Arc::new(RingArena::new());
-        let (driver, waker) = Driver::new(config, link, arena, mailbox)?;
+        let (driver, waker) = Driver::new(config, link, mailbox)?;
         let handle = Handle::new(sender, waker);
         let name = self.name.unwrap_or_else(|| "portreeve".into());
         let thread = std::thread::Builder::new()

@@ -23,14 +23,14 @@ use std::time::Duration;
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
-use portreeve_core::{Config, Engine, HostOp, Instant};
+use portreeve_core::{Config, HostOp, Instant};
 use portreeve_link::{Link, MAX_FRAME_LEN};
 use portreeve_wire::{VIRTIO_NET_HDR_LEN, VirtioNetHdr};
 
 use crate::clock::Clock;
 use crate::error::StartError;
 use crate::event::{Event, Subscriber};
-use crate::sys::rings::{MappedRings, RingArena};
+use crate::sys::rings::ArenaEngine;
 use datagrams::Datagrams;
 use drain::Drain;
 use lingering::Lingering;
@@ -69,10 +69,9 @@ pub struct DriverStats {
     pub open_sockets: usize,
 }
 
-/// One engine's loop. Field order is drop order: the core, and with it every ring lease, goes
-/// before the arena that the rings lie in.
+/// One engine's loop.
 pub(crate) struct Driver {
-    core: Engine,
+    core: ArenaEngine,
     link: Box<dyn Link>,
     poll: Poll,
     clock: Clock,
@@ -95,7 +94,6 @@ pub(crate) struct Driver {
     close_grace: Duration,
     /// More orders wait than one turn carries out.
     orders_left: bool,
-    _arena: Arc<RingArena>,
 }
 
 /// What is known of the link's readiness, and a frame it would not take yet.
@@ -112,7 +110,6 @@ impl Driver {
     pub(crate) fn new(
         config: Config,
         link: Box<dyn Link>,
-        arena: Arc<RingArena>,
         mailbox: Receiver<Order>,
     ) -> Result<(Self, Arc<Waker>), StartError> {
         let fail = |operation| move |source| StartError::EventLoop { operation, source };
@@ -124,10 +121,8 @@ impl Driver {
         let event_backlog = config.limits.event_backlog;
         let accept_batch = config.limits.accept_batch;
         let close_grace = Duration::from_millis(config.limits.close_grace_ms);
-        // SAFETY: `arena` stays in this struct behind `core`, which is dropped first.
-        let rings = unsafe { MappedRings::new(Arc::clone(&arena)) };
         let driver = Self {
-            core: Engine::with_rings(config, Box::new(rings)),
+            core: ArenaEngine::new(config),
             link,
             poll,
             clock: Clock::new(),
@@ -147,7 +142,6 @@ impl Driver {
             accept_batch,
             close_grace,
             orders_left: false,
-            _arena: arena,
         };
         Ok((driver, Arc::new(waker)))
     }

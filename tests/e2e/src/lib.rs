@@ -1,1 +1,21 @@
 //! End-to-end tests: the Linux kernel as a guest.
+//!
+//! What the tests in `tests/linux` are made of: a network namespace for each test ([`network`]),
+//! the real `portreeve run` in it, as root and as an ordinary user ([`run`]), the library with a
+//! TAP ([`library`]), clients ([`client`]) and bytes that show where one is missing ([`content`]).
+//! The guest's side is a program of this package, `portreeve-e2e-guest` (`src/guest`).
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a harness: whatever it cannot do fails the test that asked for it"
+)]
+
+pub mod client;
+pub mod content;
+pub mod library;
+pub mod lines;
+pub mod machine;
+pub mod network;
+pub mod program;
+pub mod run;
+pub mod sys;

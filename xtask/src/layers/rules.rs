@@ -57,7 +57,7 @@ pub(super) const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "portreeve-host",
-        may_use: Some(&["portreeve-types"]),
+        may_use: Some(&["portreeve-types", "portreeve-wire"]),
         reason: "host sockets do not know the engine that uses them",
     },
     Layer {

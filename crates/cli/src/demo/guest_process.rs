@@ -7,6 +7,7 @@
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
+use std::time::Duration;
 
 use socket2::SockRef;
 
@@ -52,9 +53,12 @@ fn bind<T>(
 
 fn accept(listener: &TcpListener, port: u16, storage: &Storage) {
     loop {
-        // A connection that is gone again is the client's affair, and so is one without a thread:
-        // it is reset.
-        let Ok((stream, _)) = listener.accept() else { continue };
+        let Ok((stream, _)) = listener.accept() else {
+            // Out of descriptors, at worst: they come back when clients leave.
+            thread::sleep(Duration::from_millis(5));
+            continue;
+        };
+        // Without a thread for it a client is turned away, and says so.
         if let Some(service) = service::start(port, storage) {
             let _ = spawn("connection", move || converse(stream, service));
         }

@@ -6,23 +6,25 @@
 //!
 //! Soundness. [`RingArena`] hands out `&'static mut` slices, because the TCP stack stores them
 //! without a lifetime. They are disjoint: a slot is leased to one holder at a time. They stay
-//! mapped: the mapping goes with the arena, and whoever starts an engine keeps an `Arc` of the
-//! arena that it drops after the engine (see `Driver`, whose field order is the proof). The
+//! mapped: the mapping goes with the arena, and [`ArenaEngine`], the only way to get an engine with
+//! such rings, drops the arena last (its field order is the proof; an `&mut Engine` taken from it
+//! could be swapped for another, so `DerefMut` stays within this crate's driver, which does not). The
 //! contents of a slot change behind the slice only in [`RingSource::idle`], which the engine calls
 //! when both rings are empty, so no byte in them is anybody's.
 
 use std::num::NonZeroUsize;
+use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use portreeve_core::{LeaseId, Ring, RingLease, RingSource};
+use portreeve_core::{Config, Engine, LeaseId, Ring, RingLease, RingSource};
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
 /// Slots per mapping: large enough to be rare, small enough to waste little address space.
 const SLOTS_PER_CHUNK: usize = 64;
 
 /// Owns the mappings.
-pub(crate) struct RingArena {
+struct RingArena {
     inner: Mutex<Inner>,
 }
 
@@ -42,7 +44,7 @@ struct Chunk {
 unsafe impl Send for Chunk {}
 
 impl RingArena {
-    pub(crate) fn new() -> Self {
+    fn new() -> Self {
         Self { inner: Mutex::new(Inner::default()) }
     }
 
@@ -110,20 +112,39 @@ impl Drop for RingArena {
     }
 }
 
-/// The engine's access to an arena.
-pub(crate) struct MappedRings {
-    arena: Arc<RingArena>,
+/// An engine whose rings lie in an arena of its own. Field order is drop order: the engine, and with
+/// it every lease, goes before the arena.
+pub(crate) struct ArenaEngine {
+    engine: Engine,
+    _arena: Arc<RingArena>,
 }
 
-impl MappedRings {
-    /// Rings from `arena`.
-    ///
-    /// # Safety
-    /// The caller keeps an `Arc` of `arena` until the engine that is given these rings, and with
-    /// it every lease, has been dropped.
-    pub(crate) unsafe fn new(arena: Arc<RingArena>) -> Self {
-        Self { arena }
+impl ArenaEngine {
+    pub(crate) fn new(config: Config) -> Self {
+        let arena = Arc::new(RingArena::new());
+        let rings = MappedRings { arena: Arc::clone(&arena) };
+        Self { engine: Engine::with_rings(config, Box::new(rings)), _arena: arena }
     }
+}
+
+impl Deref for ArenaEngine {
+    type Target = Engine;
+
+    fn deref(&self) -> &Engine {
+        &self.engine
+    }
+}
+
+impl DerefMut for ArenaEngine {
+    fn deref_mut(&mut self) -> &mut Engine {
+        &mut self.engine
+    }
+}
+
+/// The engine's access to an arena. Private to this file: only [`ArenaEngine`] makes one, and so
+/// every lease ends before the arena does.
+struct MappedRings {
+    arena: Arc<RingArena>,
 }
 
 impl RingSource for MappedRings {
@@ -140,7 +161,7 @@ impl RingSource for MappedRings {
         let id = inner.free.pop()?;
         let start = inner.slot(id);
         // SAFETY: the slot is leased to nobody else, lies in a mapping that outlives the engine
-        // (see `new`), and zeroed or old bytes are both valid `u8`. The two slices do not overlap.
+        // (see `ArenaEngine`), and zeroed or old bytes are both valid `u8`. The two slices do not overlap.
         let (to_guest, from_guest) = unsafe {
             (
                 std::slice::from_raw_parts_mut(start.as_ptr(), to_guest),
@@ -179,8 +200,7 @@ mod tests {
     #[test]
     fn leases_are_disjoint_and_idle_ones_forget() {
         let arena = Arc::new(RingArena::new());
-        // SAFETY: `arena` lives to the end of the test.
-        let mut rings = unsafe { MappedRings::new(Arc::clone(&arena)) };
+        let mut rings = MappedRings { arena: Arc::clone(&arena) };
         let mut leases = Vec::new();
         for mark in 0..3 * SLOTS_PER_CHUNK {
             let lease = rings.lease(8192, 4096).unwrap();

@@ -17,7 +17,7 @@ use smoltcp::wire::{HardwareAddress, IpListenEndpoint};
 
 use super::device::{GuestDevice, stack_time};
 use super::nic;
-use crate::app::{App, Peer};
+use crate::app::{App, Peer, Reading};
 use crate::content::StreamId;
 use crate::packet::ip;
 
@@ -341,6 +341,8 @@ impl GuestTcp {
         }
         let Some(connection) = self.connections.get_mut(&ends) else { return };
         if connection.is_over() {
+            // What arrived before the end can still be read.
+            connection.peer.app.reading = Reading::Greedy;
             connection.run(now);
             self.forget(ends);
             return;

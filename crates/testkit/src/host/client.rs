@@ -67,6 +67,8 @@ pub struct Client {
     up: VecDeque<u8>,
     down: VecDeque<u8>,
     fin: bool,
+    /// The socket was changed from outside the application.
+    changed: bool,
     eof_told: bool,
     reset_told: bool,
     local: Local,
@@ -92,6 +94,7 @@ impl Client {
             up: VecDeque::new(),
             down: VecDeque::new(),
             fin: false,
+            changed: false,
             eof_told: false,
             reset_told: false,
             local: Local::Open,
@@ -122,6 +125,7 @@ impl Client {
     /// Shuts down for writing.
     pub(super) fn shutdown(&mut self) {
         self.fin = true;
+        self.changed = true;
     }
 
     /// Goes away with a reset.
@@ -135,6 +139,7 @@ impl Client {
         // A close with bytes unread is a reset. RFC 2525 §2.17.
         if self.down.is_empty() {
             self.fin = true;
+            self.changed = true;
             self.local = Local::Closed;
         } else {
             self.reset();
@@ -143,10 +148,10 @@ impl Client {
 
     /// One turn of the application; whether anything changed that the shell could notice.
     pub(super) fn run(&mut self, now: Instant) -> bool {
+        let mut changed = std::mem::take(&mut self.changed);
         if self.local != Local::Open {
-            return false;
+            return changed;
         }
-        let mut changed = false;
         loop {
             let length = self.peer.appetite(now).min(self.down.as_slices().0.len());
             if length == 0 {

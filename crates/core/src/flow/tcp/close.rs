@@ -65,6 +65,9 @@ impl Engine {
                 if let Some(endpoint) = endpoint {
                     endpoint.finish();
                 }
+                if let Some(tcp) = self.flows.get_mut(id).and_then(Flow::tcp_mut) {
+                    tcp.last_heard = self.now;
+                }
             }
             Action::ResetGuest => {
                 if let Some(endpoint) = endpoint {
@@ -126,7 +129,7 @@ impl Engine {
         let Some(tcp) = self.flows.get_mut(id).and_then(Flow::tcp_mut) else { return };
         let moved = |after: Duration| now >= tcp.last_moved + after;
         let silent = |tcp: &Tcp| now >= tcp.last_heard + GUEST_SILENT;
-        let waiting = tcp.endpoint.as_ref().is_some_and(|e| e.status().to_guest != 0);
+        let waiting = tcp.endpoint.as_ref().is_some_and(|e| e.status().owed);
         let over = tcp.phase_deadline.is_some_and(|at| now >= at)
             || match tcp.phase {
                 Phase::GuestGone => moved(RESET_LINGER),

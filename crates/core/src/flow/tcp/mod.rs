@@ -36,7 +36,8 @@ pub(crate) struct Tcp {
     pub(crate) guest_segment: u16,
     /// When the present phase must have ended.
     pub(crate) phase_deadline: Option<Instant>,
-    /// When the guest was last heard on this flow.
+    /// When the guest was last heard on this flow, or since when it has owed an answer: an idle
+    /// guest owes none, however long it has been silent.
     pub(crate) last_heard: Instant,
     /// When a byte last moved in either direction.
     pub(crate) last_moved: Instant,

@@ -48,9 +48,13 @@ impl Engine {
         let Some(flow) = self.flows.get_mut(id) else { return 0 };
         let Some(tcp) = flow.tcp_mut().filter(|tcp| tcp.phase.takes_from_host()) else { return 0 };
         let Some(endpoint) = tcp.endpoint.as_mut() else { return 0 };
+        let owed = endpoint.status().owed;
         let filled = endpoint.send(fill);
         if filled != 0 {
             tcp.last_moved = now;
+            if !owed {
+                tcp.last_heard = now;
+            }
             flow.bytes_to_guest += filled as u64;
             self.mark_egress(id);
         }
@@ -168,7 +172,10 @@ impl Engine {
         }
         if let Some(endpoint) = tcp.endpoint.as_mut() {
             let status = endpoint.status();
-            if status.to_guest != 0 && tcp.phase != Phase::Closed {
+            // As `tcp_deadline` judges it; elsewhere this would be a deadline that never passes.
+            let judged =
+                matches!(tcp.phase, Phase::Relaying | Phase::HostFinished | Phase::GuestFinished);
+            if status.owed && judged {
                 consider(tcp.last_heard + GUEST_SILENT);
             }
             if endpoint.holds_memory() {

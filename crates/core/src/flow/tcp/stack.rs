@@ -172,6 +172,8 @@ pub(crate) struct EndpointStatus {
     pub(crate) closed: bool,
     /// Bytes for the guest not yet acknowledged.
     pub(crate) to_guest: usize,
+    /// The guest has bytes or our FIN to acknowledge.
+    pub(crate) owed: bool,
     /// Bytes from the guest not yet taken.
     pub(crate) from_guest: usize,
 }
@@ -189,6 +191,8 @@ impl Endpoint {
             time_wait: state == State::TimeWait,
             closed: state == State::Closed,
             to_guest: socket.send_queue(),
+            owed: socket.send_queue() != 0
+                || matches!(state, State::FinWait1 | State::Closing | State::LastAck),
             from_guest: socket.recv_queue(),
         }
     }

@@ -1,0 +1,79 @@
+//! The library with a TAP: a guest and an engine in this process.
+//!
+//! Never goes through the command line.
+
+use std::fs::File;
+use std::net::SocketAddr;
+
+use portreeve::{Engine, Limits, Tap, free_addressing};
+use portreeve_sandbox::{Running, Sandbox, SandboxOptions};
+use rustix::fs::Mode;
+
+use crate::lines::Lines;
+use crate::machine::{DEADLINE, am_root, skip};
+use crate::network::Family;
+use crate::program;
+use crate::run::open_directory;
+
+/// A guest that runs services, and the engine that serves it.
+pub struct Guest {
+    /// The engine.
+    pub engine: Engine,
+    /// What the guest's program prints.
+    pub out: Lines,
+    /// The guest; dropped, it is gone.
+    pub running: Running,
+    _directory: tempfile::TempDir,
+}
+
+impl Guest {
+    /// Starts both; `None`, said aloud, where this process may not.
+    pub fn serve(limits: Limits, services: &[&str]) -> Option<Self> {
+        let missing = portreeve_sandbox::probe().into_iter().find(|finding| !finding.ok);
+        if let Some(missing) = missing {
+            skip(&format!("the library: {}: {}", missing.what, missing.why));
+            return None;
+        }
+        let directory = open_directory();
+        let pipe = directory.path().join("out");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, Mode::from_raw_mode(0o600)).unwrap();
+        // The guest has this process's standard output, which is not to be read.
+        let words = [
+            "sh".into(),
+            "-c".into(),
+            "exec \"$@\" >\"$0\" </dev/null".into(),
+            pipe.clone().into_os_string(),
+            program::guest().into_os_string(),
+            "serve".into(),
+            "stay".into(),
+        ];
+        let services = services.iter().map(Into::into);
+        let mut options = SandboxOptions::new(words.into_iter().chain(services));
+        options.addressing = free_addressing();
+        let addressing = options.addressing.clone();
+        let mut sandbox = Sandbox::prepare(options).unwrap();
+        let tap = Tap::from_fd(sandbox.take_tap().unwrap()).unwrap();
+        let engine = Engine::builder().link(tap).addressing(addressing).limits(limits).start();
+        let engine = engine.unwrap();
+        let running = sandbox.start().unwrap();
+        let out = Lines::of(File::open(pipe).unwrap());
+        assert!(out.find_within(DEADLINE, |line| line == "listening").is_ok(), "{out:?}");
+        Some(Self { engine, out, running, _directory: directory })
+    }
+
+    /// Publishes a port and returns its loopback addresses, IPv4 first.
+    pub fn publish(&self, spec: &str) -> Vec<SocketAddr> {
+        let ports = self.engine.publish_spec(&spec.parse().unwrap()).unwrap();
+        ports.iter().filter_map(|port| port.host.socket_addr()).collect()
+    }
+
+    /// The published address of a family.
+    pub fn of(ports: &[SocketAddr], family: Family) -> SocketAddr {
+        *ports.iter().find(|port| family.has(port.ip())).expect("published on both")
+    }
+
+    /// Whether tests of the library run as root here; they do what an ordinary user may otherwise.
+    pub fn by_root() -> bool {
+        am_root()
+    }
+}
