@@ -55,7 +55,9 @@ pub(super) fn open_answered(
 ) -> io::Result<Vec<TcpStream>> {
     let mut pool = Pool::new(plan)?;
     let mut targets = [plan.target; 2];
-    targets[1].set_port(second_port.unwrap_or(plan.target.port()));
+    if let Some(port) = second_port {
+        targets[1].set_port(port);
+    }
     pool.keep = Some(Vec::with_capacity(count));
     let kept = |pool: &Pool| pool.keep.as_ref().map_or(0, Vec::len);
     let mut last_progress = (0, Instant::now());

@@ -181,9 +181,10 @@ impl Engine {
     /// The program and its arguments before those of the server, as the report shows them.
     fn command(&self) -> Vec<String> {
         let text = match self {
-            Self::Portreeve { .. } => {
-                format!("portreeve run -p 0.0.0.0:{PORT}:{PORT}/tcp+udp --mtu 1500 --")
-            }
+            Self::Portreeve { .. } => format!(
+                "portreeve run -p 0.0.0.0:{PORT}:{PORT}/tcp+udp -p 0.0.0.0:{SECOND_PORT}:{PORT} \
+                 --mtu 1500 --"
+            ),
             Self::Pasta => pasta(65_520),
             Self::PastaEthernetMtu => pasta(1_500),
             Self::Slirp4netns => "slirp4netns --configure --mtu=65520".to_owned(),

@@ -14,6 +14,8 @@ pub(crate) struct Environment {
     pub(crate) kernel: String,
     pub(crate) processor: String,
     pub(crate) processors: usize,
+    /// Load average of the last minute before the run: others at work spoil the figures.
+    pub(crate) load: String,
     /// Of the sockets of the load generator.
     pub(crate) congestion_control: &'static str,
     /// Of everybody else's sockets.
@@ -40,6 +42,7 @@ impl Environment {
             ),
             processor: processor(),
             processors: thread::available_parallelism().map_or(0, usize::from),
+            load: load(),
             congestion_control: CONGESTION_CONTROL,
             default_congestion_control: sysctl("ipv4/tcp_congestion_control"),
             buffers,
@@ -60,6 +63,11 @@ pub(crate) fn memory_sysctls() -> Vec<(String, String)> {
 fn sysctl(name: &str) -> String {
     let text = fs::read_to_string(format!("/proc/sys/net/{name}")).unwrap_or_default();
     text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn load() -> String {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split_whitespace().next().unwrap_or_default().to_owned()
 }
 
 fn processor() -> String {

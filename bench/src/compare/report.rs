@@ -172,8 +172,12 @@ fn how(findings: &Findings, out: &mut String) -> std::fmt::Result {
     writeln!(
         out,
         "{}; {}; {} × {}. Client, engine and server share these processors, so CPU time per GiB \
-         says more than throughput.\n",
-        environment.date, environment.kernel, environment.processors, environment.processor
+         says more than throughput. Load average before the run: {}.\n",
+        environment.date,
+        environment.kernel,
+        environment.processors,
+        environment.processor,
+        environment.load
     )?;
     writeln!(
         out,

@@ -35,6 +35,30 @@ pub(crate) enum Command {
     /// own, 128+n when it died of signal n, 127 when it was not found, 126 when it could not be
     /// executed, 125 when portreeve itself failed.
     Run(RunArgs),
+    /// Show on this machine what portreeve does, and how fast: no arguments, nothing else needed
+    ///
+    /// Starts a server in a guest and is its client: moves bytes both ways over TCP and UDP, IPv4
+    /// and IPv6, and checks every one; shows a refusal, a half-close, a full-duplex echo and many
+    /// clients at once; takes some seconds. Where this machine allows no network namespaces it
+    /// says what would change that, and the guest is a TCP/IP stack in this process. Exit status:
+    /// 0 when every check passed, 1 when one did not, 125 when there was nothing to check.
+    Demo(DemoArgs),
+    /// The demonstration's server
+    #[command(name = "__demo-guest", hide = true)]
+    DemoGuest {
+        /// Bytes of its largest transfer
+        bytes: usize,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Use the guest in this process, even if this machine allows network namespaces
+    #[arg(long)]
+    pub(crate) in_process: bool,
+    /// Move little: for tests
+    #[arg(long, hide = true)]
+    pub(crate) quick: bool,
 }
 
 #[derive(Debug, Args)]
@@ -148,7 +172,7 @@ mod tests {
     #[test]
     fn everything_behind_the_command_is_the_commands() {
         let cli = Cli::try_parse_from(["portreeve", "run", "-p", "80", "ls", "-p", "--", "x"]);
-        let Command::Run(run) = cli.unwrap().command;
+        let Command::Run(run) = cli.unwrap().command else { panic!("not `run`") };
         assert_eq!(run.command, ["ls", "-p", "--", "x"]);
         assert_eq!(run.publish, ["80"]);
     }

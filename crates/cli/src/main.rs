@@ -7,6 +7,7 @@
 
 mod args;
 mod auto_publish;
+mod demo;
 mod report;
 mod run;
 
@@ -23,6 +24,8 @@ fn main() -> ExitCode {
     let Cli { command, .. } = cli;
     let result = match command {
         Command::Run(args) => run::run(args),
+        Command::Demo(args) => demo::run(&args),
+        Command::DemoGuest { bytes } => demo::serve_as_guest(bytes),
     };
     match result {
         Ok(code) => ExitCode::from(code),

@@ -333,6 +333,11 @@ impl Engine {
 
     fn next_frame(&mut self, frame: &mut [u8]) -> usize {
         if self.outbox.guest_mac.is_none() {
+            while let Some(&id) = self.egress.front()
+                && self.flows.get(id).is_none()
+            {
+                self.egress.pop_front();
+            }
             if self.frames_wait() {
                 self.seek_guest();
             }

@@ -37,6 +37,10 @@ impl Engine {
                 let local = udp.local;
                 if let (Some(publish), Some(client)) = (flow.publish, flow.client) {
                     let kind = error.unreachable;
+                    // The datagram is lost, as datagrams are; the client's next attempt is not.
+                    if self.udp_try_other_family(id) {
+                        return;
+                    }
                     self.ops.push_back(HostOp::Unreachable { publish, client, local, kind });
                 }
             }

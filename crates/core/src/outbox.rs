@@ -237,14 +237,18 @@ impl Outbox {
     /// As [`Outbox::poll`], but only frames that name their destination themselves: what may leave
     /// while the guest's hardware address is unknown.
     pub(crate) fn poll_addressed(&mut self, frame: &mut [u8]) -> usize {
-        let addressed = |ready: &Vec<u8>| ready[VIRTIO_NET_HDR_LEN..][..6] != UNKNOWN_GUEST;
-        match self.frames.iter().position(addressed) {
+        match self.frames.iter().position(is_addressed) {
             Some(at) => {
                 self.frames.swap(0, at);
                 self.poll(frame)
             }
             None => 0,
         }
+    }
+
+    /// Whether a frame waits that [`Outbox::poll_addressed`] would hand out.
+    pub(crate) fn has_addressed(&self) -> bool {
+        self.frames.iter().any(is_addressed)
     }
 
     fn buffer(&mut self, length: usize) -> Option<Vec<u8>> {
@@ -263,6 +267,10 @@ impl Outbox {
             self.spare.push(buffer);
         }
     }
+}
+
+fn is_addressed(ready: &Vec<u8>) -> bool {
+    ready[VIRTIO_NET_HDR_LEN..][..6] != UNKNOWN_GUEST
 }
 
 /// Stands where the guest's hardware address is not known yet; such a frame does not leave.

@@ -4,15 +4,21 @@
 //! the guest is attached by a TAP device or by frames in memory, and everything between its frames
 //! and ordinary host sockets happens in this process, on one thread per guest.
 //!
-//! ```no_run
-//! use portreeve::{Engine, PublishSpec, Tap};
+//! A guest attached by a TAP, which whoever made the guest has opened in its namespace
+//! (`portreeve-sandbox` does; so does [`Tap::create`] in the calling thread's own):
+//!
+//! ```
+//! use portreeve::{Engine, Tap, TapOptions};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! // A TAP in a namespace, opened by whoever made the guest.
-//! # let tap_fd: std::os::fd::OwnedFd = unimplemented!();
-//! let engine = Engine::builder().link(Tap::from_fd(tap_fd)?).start()?;
-//! for port in engine.publish_spec(&"8080:80".parse::<PublishSpec>()?)? {
-//!     println!("{port}"); // 80/tcp -> 127.0.0.1:8080
+//! let tap = match Tap::create(None, &TapOptions::default()) {
+//!     Ok(tap) => tap,
+//!     // Says which right or device is missing, and how to get it.
+//!     Err(error) => return Ok(eprintln!("{error}")),
+//! };
+//! let engine = Engine::builder().link(tap).start()?;
+//! for port in engine.publish_spec(&"127.0.0.1::80".parse()?)? {
+//!     println!("{port}"); // 80/tcp -> 127.0.0.1:40123
 //! }
 //! // Dropping the engine resets what is open, frees the ports and joins its thread.
 //! # Ok(())
@@ -63,7 +69,8 @@ pub use event::{Event, Events};
 pub use handle::{Drained, Handle};
 
 pub use portreeve_core::{
-    CloseReason, Counters, DropReason, FlowId, FlowSummary, Phase, RefuseReason, Unpublish,
+    CloseReason, Counters, DropReason, Event as EngineEvent, FlowId, FlowSummary, Phase,
+    RefuseReason, Unpublish,
 };
 pub use portreeve_host::{fd_limit, raise_fd_limit};
 pub use portreeve_link::memory::pair as memory_link;

@@ -10,7 +10,7 @@ use portreeve_sandbox::{Running, Sandbox, SandboxOptions};
 use rustix::fs::Mode;
 
 use crate::lines::Lines;
-use crate::machine::{DEADLINE, am_root, skip};
+use crate::machine::{DEADLINE, skip};
 use crate::network::Family;
 use crate::program;
 use crate::run::open_directory;
@@ -70,10 +70,5 @@ impl Guest {
     /// The published address of a family.
     pub fn of(ports: &[SocketAddr], family: Family) -> SocketAddr {
         *ports.iter().find(|port| family.has(port.ip())).expect("published on both")
-    }
-
-    /// Whether tests of the library run as root here; they do what an ordinary user may otherwise.
-    pub fn by_root() -> bool {
-        am_root()
     }
 }

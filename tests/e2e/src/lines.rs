@@ -54,8 +54,12 @@ impl Lines {
     }
 
     /// Waits for the end of the pipe and returns all that was printed from the beginning.
+    ///
+    /// # Panics
+    /// When somebody still holds the other end.
     pub fn to_end(&self, timeout: Duration) -> String {
-        let _ = self.find_within(timeout, |_| false);
+        let end = self.find_within(timeout, |_| false);
+        assert_eq!(end, Err(RecvTimeoutError::Disconnected), "a process outlives its end");
         self.so_far()
     }
 

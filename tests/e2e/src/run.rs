@@ -104,6 +104,18 @@ impl Run {
 
     /// Starts it, and waits for nothing.
     pub fn start(&self) -> Running {
+        let mut launcher = self.launcher();
+        launcher.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let started = Instant::now();
+        let mut child = launcher.spawn().expect("the launcher starts");
+        let out = Lines::of(child.stdout.take().expect("piped"));
+        let err = Lines::of(child.stderr.take().expect("piped"));
+        let stdin = child.stdin.take();
+        Running { child, stdin, out, err, started }
+    }
+
+    /// The whole command, for who wants its pipes.
+    pub fn launcher(&self) -> Command {
         let mut launcher = Command::new(program::guest());
         launcher.arg("launch").args(&self.launch);
         let portreeve = program::portreeve();
@@ -113,13 +125,7 @@ impl Run {
         }
         launcher.arg("--").arg(self.place(portreeve)).arg("run").args(&self.options);
         launcher.arg("--").args(&self.command).current_dir("/");
-        launcher.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let started = Instant::now();
-        let mut child = launcher.spawn().expect("the launcher starts");
-        let out = Lines::of(child.stdout.take().expect("piped"));
-        let err = Lines::of(child.stderr.take().expect("piped"));
-        let stdin = child.stdin.take();
-        Running { child, stdin, out, err, started }
+        launcher
     }
 
     /// Starts it, and waits until the guest's services listen.

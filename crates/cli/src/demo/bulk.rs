@@ -30,9 +30,11 @@ pub(super) fn into_guest(
     stream.write_all(&length_field(length)).map_err(at("asking the guest"))?;
 
     let begun = Instant::now();
+    let mut sent = 0;
     for piece in content.chunks(PIECE) {
         stream.write_all(piece).map_err(at("sending"))?;
-        screen.advance(piece.len(), length);
+        sent += piece.len();
+        screen.advance(sent, length);
     }
     let mut received = [0; 8];
     stream.read_exact(&mut received).map_err(at("waiting for the guest to have it all"))?;

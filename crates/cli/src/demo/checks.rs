@@ -56,7 +56,7 @@ pub(super) struct Client {
 }
 
 /// How long nothing may move before a check has failed. Unoptimised builds take seconds to hash.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The checks, simple ones first.
 pub(super) fn all(sizes: &Sizes) -> Vec<Check> {

@@ -57,7 +57,7 @@ impl Sizes {
     const QUICK: Self = Self {
         bulk: 4 << 20,
         echo: 1 << 20,
-        half_close: 256 << 10,
+        half_close: 512 << 10,
         datagrams: 500,
         clients: 20,
     };
@@ -78,7 +78,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<u8, Failure> {
     screen.introduce(&network, &families);
     let checks = checks::all(&sizes);
     let mut client = Client::new(sizes, network.ports());
-    screen.begin(checks.len() * families.len(), &sizes);
+    screen.begin(checks.len() * families.len());
     let mut failed = 0;
     for check in &checks {
         for &family in &families {

@@ -4,7 +4,6 @@
 //! is said, with what would change that, and then the guest in this process takes its place.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};

@@ -10,7 +10,7 @@
 //! | [`ECHO`] | anything | the same, piece by piece |
 //! | [`SINK`] | `n`, then `n` bytes, then one byte | `n` when all are there; then their SHA-256 |
 //! | [`SOURCE`] | `n` and a seed, then one byte | one byte when ready; then `n` bytes and their SHA-256 |
-//! | [`HALF_CLOSE`] | anything, then ends its side | only now: SHA-256 of it all, and it all |
+//! | [`HALF_CLOSE`] | anything, then ends its side | all of it, and nothing before |
 //!
 //! Numbers are 64-bit, little-endian.
 
@@ -315,19 +315,20 @@ impl Drop for Source {
 struct HalfClose {
     piece: Vec<u8>,
     heard: Vec<u8>,
-    answer: Vec<u8>,
+    /// How much of what was heard is to be said now: nothing, until the client has ended.
+    to_say: usize,
     said: usize,
 }
 
 impl HalfClose {
     fn new() -> Self {
-        Self { piece: vec![0; HALF_CLOSE_PIECE], heard: Vec::new(), answer: Vec::new(), said: 0 }
+        Self { piece: vec![0; HALF_CLOSE_PIECE], heard: Vec::new(), to_say: 0, said: 0 }
     }
 }
 
 impl Service for HalfClose {
     fn pending(&self) -> &[u8] {
-        &self.answer[self.said..]
+        &self.heard[self.said..self.to_say]
     }
 
     fn sent(&mut self, count: usize) {
@@ -344,8 +345,7 @@ impl Service for HalfClose {
     }
 
     fn ended(&mut self) {
-        self.answer = digest(&self.heard).into();
-        self.answer.append(&mut self.heard);
+        self.to_say = self.heard.len();
     }
 }
 
@@ -413,9 +413,7 @@ mod tests {
             assert_eq!(answer[1..1001], body);
             assert_eq!(answer[1001..], digest(&body));
 
-            let answer = converse(HALF_CLOSE, &[&body], piece);
-            assert_eq!(answer[..DIGEST_LEN], digest(&body));
-            assert_eq!(answer[DIGEST_LEN..], body);
+            assert_eq!(converse(HALF_CLOSE, &[&body], piece), body);
         }
     }
 
@@ -427,6 +425,16 @@ mod tests {
         }
         assert_eq!(converse(SINK, &[&length, &[0; 999]], 100), []);
         assert!(start(NOBODY, &Storage::new(0)).is_none());
+    }
+
+    #[test]
+    fn nothing_is_said_before_the_client_has_ended() {
+        let mut service = start(HALF_CLOSE, &Storage::new(0)).unwrap();
+        service.space()[..3].copy_from_slice(b"abc");
+        service.received(3);
+        assert_eq!(service.pending(), b"");
+        service.ended();
+        assert_eq!(service.pending(), b"abc");
     }
 
     #[test]

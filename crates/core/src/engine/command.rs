@@ -132,6 +132,9 @@ impl Engine {
                 let _ = self.kill(id, CloseReason::Killed);
             }
         }
+        if self.published.get(publish).is_none() {
+            self.udp_family.remove(&publish);
+        }
         Ok(Reply::Done)
     }
 

@@ -38,6 +38,11 @@ impl Engine {
 
     pub(crate) fn run_timers(&mut self) {
         let now = self.now;
+        // Here and not only when the link asks for a frame: a link that is full asks for none, and
+        // the deadline would never pass.
+        if self.neighbor_retry.is_some_and(|at| at <= now) && self.frames_wait() {
+            self.seek_guest();
+        }
         while let Some(&Reverse((at, id))) = self.timers.heap.peek() {
             if at > now {
                 break;

@@ -26,6 +26,8 @@ pub(crate) struct Udp {
     pub(crate) local: SocketAddr,
     /// Whether the guest has ever answered.
     pub(crate) answered: bool,
+    /// Whether the guest has refused on the other address family.
+    pub(crate) refused_elsewhere: bool,
     /// Last datagram in either direction.
     pub(crate) last_moved: crate::time::Instant,
 }
@@ -87,7 +89,9 @@ impl Engine {
             self.drop(DropReason::FlowLimit);
             return None;
         }
-        let key = self.udp_key(&client, entry.guest_port, entry.source)?;
+        // Where the guest has answered on one family before, that is the one it serves.
+        let answered = self.udp_family.get(&datagram.publish).copied();
+        let key = self.udp_key(&client, entry.guest_port, entry.source, answered)?;
         let now = self.now;
         let id = self.flows.insert(key, |id| Flow {
             id,
@@ -101,7 +105,12 @@ impl Engine {
             armed: None,
             in_egress: false,
             in_relay: false,
-            body: Body::Udp(Udp { local: datagram.local, answered: false, last_moved: now }),
+            body: Body::Udp(Udp {
+                local: datagram.local,
+                answered: false,
+                refused_elsewhere: false,
+                last_moved: now,
+            }),
         });
         self.clients.insert(client, id);
         self.published.flow_added(datagram.publish);
@@ -112,21 +121,52 @@ impl Engine {
         Some(id)
     }
 
-    /// The guest's side of a new mapping: the client's own family where the guest has it.
-    fn udp_key(&mut self, client: &ClientKey, port: u16, mode: SourceMode) -> Option<FlowKey> {
+    /// The guest refused a mapping's datagram: tries the other address family for the next, where
+    /// there is one that has not refused yet. Whether it does.
+    pub(crate) fn udp_try_other_family(&mut self, id: FlowId) -> bool {
+        let Some(flow) = self.flows.get(id) else { return false };
+        let (Body::Udp(udp), Some(client)) = (&flow.body, flow.client) else { return false };
+        let Some(publish) = flow.publish.filter(|_| !udp.answered && !udp.refused_elsewhere)
+        else {
+            return false;
+        };
+        let client = ClientKey { publish, client, local: udp.local };
+        let (port, v6) = (flow.key.guest.port(), flow.key.guest.is_ipv6());
+        let Some(mode) = self.published.get(publish).map(|entry| entry.source) else {
+            return false;
+        };
+        let Some(key) = self
+            .udp_key(&client, port, mode, Some(!v6))
+            .filter(|key| key.guest.is_ipv6() != v6)
+        else {
+            return false;
+        };
+        self.flows.rekey(id, key);
+        if let Some(Flow { body: Body::Udp(udp), .. }) = self.flows.get_mut(id) {
+            udp.refused_elsewhere = true;
+        }
+        true
+    }
+
+    /// The guest's side of a mapping: on the family `wanted`, else on the client's own, where the
+    /// guest has it.
+    fn udp_key(
+        &mut self,
+        client: &ClientKey,
+        port: u16,
+        mode: SourceMode,
+        wanted: Option<bool>,
+    ) -> Option<FlowKey> {
         let addressing = &self.config.addressing;
         let v4 = addressing.ipv4.map(|v4| (IpAddr::V4(v4.guest), IpAddr::V4(v4.gateway)));
         let v6 = addressing.ipv6.map(|v6| (IpAddr::V6(v6.guest), IpAddr::V6(v6.gateway)));
         let families = if client.client.is_ipv6() { [v6, v4] } else { [v4, v6] };
-        // A datagram cannot be refused and tried again on the other family; where the guest has
-        // answered on one before, that is the one it serves.
-        let answered = self.udp_family.get(&(client.publish)).copied();
         let (guest, gateway) = families
             .into_iter()
             .flatten()
             .max_by_key(|(guest, _)| {
                 let own = guest.is_ipv6() == client.client.is_ipv6();
-                (answered == Some(guest.is_ipv6()), own)
+                (wanted == Some(guest.is_ipv6()), own)
             })?;
         let address = client.client.ip();
         let preserve = mode == SourceMode::Preserve

@@ -8,13 +8,16 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use portreeve_wire::packet::{Fragment, IpPacket};
+use portreeve_wire::packet::{Fragment, IPV4_HEADER_LEN, IpPacket};
 
 use crate::drop_reason::DropReason;
 use crate::time::Instant;
 
-/// Longest datagram that fragments may make.
-const MAX_DATAGRAM: usize = 65_535;
+/// Longest datagram that fragments may make: what one packet's length field can say.
+fn max_datagram(v6: bool) -> usize {
+    65_535 - if v6 { 0 } else { IPV4_HEADER_LEN }
+}
+
 /// More pieces than a 65,535-byte datagram has at the smallest legal MTU.
 const MAX_PIECES: usize = 128;
 
@@ -84,7 +87,7 @@ impl Reassembly {
         };
         let start = fragment.offset as usize;
         let end = start + data.len();
-        if data.is_empty() || end > MAX_DATAGRAM || (fragment.more && !data.len().is_multiple_of(8))
+        if data.is_empty() || end > max_datagram(ip.source.is_ipv6()) || (fragment.more && !data.len().is_multiple_of(8))
         {
             return Joined::Dropped(DropReason::FragmentMalformed);
         }

@@ -28,6 +28,9 @@ impl Engine {
             return;
         }
         self.neighbor_retry = Some(self.now + NEIGHBOR_RETRY);
+        if self.outbox.has_addressed() {
+            return;
+        }
         let mac = self.config.addressing.gateway_mac.0;
         if let Some(link) = self.config.addressing.ipv4 {
             let request = Arp {

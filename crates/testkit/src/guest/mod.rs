@@ -131,6 +131,16 @@ impl Guest {
         self.send_packet(&segment.packet());
     }
 
+    /// Answers a segment with the ICMP error that says that nobody listens.
+    pub fn refuse_by_icmp(&mut self, segment: &Segment) {
+        self.report_unreachable(&segment.packet());
+    }
+
+    /// Sends the ICMP error that says of `packet` that nobody listens.
+    pub fn report_unreachable(&mut self, packet: &[u8]) {
+        self.send_packet(&udp::unreachable(packet));
+    }
+
     /// Sends an Ethernet frame as it is.
     pub fn send_frame(&mut self, link: &VirtioNetHdr, frame: &[u8]) {
         self.outgoing.push_back(framed(link, frame));

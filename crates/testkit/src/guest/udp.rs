@@ -11,7 +11,7 @@ use portreeve_wire::icmp::{ICMP_HEADER_LEN, Unreachable, emit_unreachable};
 use portreeve_wire::packet::{IpPacket, Protocol};
 use portreeve_wire::udp::UdpHeader;
 
-use crate::packet::ip;
+use crate::packet::ip as ip_packet;
 
 /// What a port does with a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +81,7 @@ impl GuestUdp {
         ip: &IpPacket,
     ) -> Vec<(SocketAddr, SocketAddr, Vec<u8>)> {
         let data = &packet[ip.payload.clone()];
-        let Some(fragment) = ip.fragment else { return self.datagram(packet, data, ip, 1) };
+        let Some(fragment) = ip.fragment else { return self.datagram(data, ip, 1) };
         let key = (ip.source, fragment.identification);
         let unfinished = self.unfinished.entry(key).or_default();
         assert_eq!(unfinished.bytes.len(), fragment.offset as usize, "fragments come in order");
@@ -92,12 +92,11 @@ impl GuestUdp {
             return Vec::new();
         }
         let Some(whole) = self.unfinished.remove(&key) else { return Vec::new() };
-        self.datagram(packet, &whole.bytes, ip, whole.pieces)
+        self.datagram(&whole.bytes, ip, whole.pieces)
     }
 
     fn datagram(
         &mut self,
-        packet: &[u8],
         data: &[u8],
         ip: &IpPacket,
         pieces: usize,
@@ -114,7 +113,15 @@ impl GuestUdp {
         let service = self.services.get(&(to.is_ipv6(), to.port())).copied();
         match service.unwrap_or(Service::Closed) {
             Service::Closed => {
-                self.refusals.push(unreachable(ip, packet));
+                // What is quoted is the datagram, joined again, as a kernel does.
+                let shown = &data[..data.len().min(500)];
+                self.refusals.push(unreachable(&ip_packet(
+                    ip.source,
+                    ip.destination,
+                    Protocol::UDP,
+                    shown,
+                    None,
+                )));
                 Vec::new()
             }
             Service::Sink => {
@@ -130,11 +137,15 @@ impl GuestUdp {
     }
 }
 
-fn unreachable(parsed: &IpPacket, packet: &[u8]) -> Vec<u8> {
+/// The ICMP error that says of a packet that nobody listens.
+pub(super) fn unreachable(packet: &[u8]) -> Vec<u8> {
+    let v6 = packet[0] >> 4 == 6;
+    let parsed = if v6 { IpPacket::parse_v6(packet) } else { IpPacket::parse_v4(packet) };
+    let Ok(parsed) = parsed else { panic!("an error about no packet") };
     let quote = &packet[..packet.len().min(500)];
     let mut message = vec![0; ICMP_HEADER_LEN + quote.len()];
     let (guest, sender) = (parsed.destination, parsed.source);
     emit_unreachable(guest, sender, Unreachable::Port, quote, &mut message);
-    let protocol = if guest.is_ipv6() { Protocol::ICMPV6 } else { Protocol::ICMP };
-    ip(guest, sender, protocol, &message, None)
+    let protocol = if v6 { Protocol::ICMPV6 } else { Protocol::ICMP };
+    ip_packet(guest, sender, protocol, &message, None)
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::stack::EndpointStatus;
 use super::time_wait::TimeWait;
 use super::Tcp;
+use super::relay::Wake;
 use crate::drop_reason::DropReason;
 use crate::engine::Engine;
 use crate::engine::event::{CloseReason, Event, RefuseReason};
@@ -55,6 +56,11 @@ impl Engine {
         }
         self.mark_relay(id);
         self.mark_egress(id);
+        if after == Phase::Closed {
+            self.tcp_reap(id);
+        } else {
+            self.tcp_rearm(id, Wake::Phase);
+        }
     }
 
     fn tcp_act(&mut self, id: FlowId, action: Action) {
@@ -153,8 +159,10 @@ impl Engine {
         {
             self.stack.release_idle(endpoint);
         }
-        // smoltcp's own timers run when it is asked for a frame.
+        // smoltcp's own timers run when it is asked for a frame, which is when the link has room;
+        // the flow's own deadlines must not wait for that.
         self.mark_egress(id);
+        self.tcp_rearm(id, Wake::Phase);
     }
 
     /// smoltcp failed within this flow: it ends here, and no other does.
@@ -181,7 +189,10 @@ impl Engine {
     pub(crate) fn tcp_reap(&mut self, id: FlowId) {
         let Some(flow) = self.flows.get(id) else { return };
         let Some(tcp) = flow.tcp().filter(|tcp| tcp.phase == Phase::Closed) else { return };
-        let pending = tcp.endpoint.as_ref().is_some_and(|endpoint| {
+        // A guest that was never spoken to, for its address is unknown or the link was full all
+        // the time, is owed nothing.
+        let spoken = tcp.last_sent != (0, 0);
+        let pending = tcp.endpoint.as_ref().filter(|_| spoken).is_some_and(|endpoint| {
             // The guest's FIN is acknowledged by the socket: what remains as TIME-WAIT repeats
             // that acknowledgement and could not make it up.
             endpoint.has_reset_to_send()

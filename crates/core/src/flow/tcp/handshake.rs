@@ -12,6 +12,7 @@ use portreeve_types::SourceMode;
 use portreeve_wire::FlowKey;
 
 use super::Tcp;
+use super::relay::Wake;
 use super::window::WindowGuard;
 use crate::engine::Engine;
 use crate::engine::event::{Event, RefuseReason};
@@ -91,6 +92,7 @@ impl Engine {
         });
         self.published.flow_added(accepted.publish);
         self.mark_egress(id);
+        self.tcp_rearm(id, Wake::Phase);
         Ok(id)
     }
 

@@ -21,6 +21,15 @@ use std::time::Duration;
 /// throws away what the host has not yet taken from the ring.
 const TIME_WAIT_EGRESS: Duration = Duration::from_millis(300);
 
+/// What a flow is to be woken for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wake {
+    /// Its own deadlines and those of its socket.
+    Any,
+    /// Its own deadlines: the socket will be asked for frames anyway.
+    Phase,
+}
+
 impl Engine {
     /// Lets the caller take bytes that the guest sent: `take` gets the longest contiguous stretch
     /// and returns how many it wrote to the host. Returns that number; 0 when there is nothing.
@@ -85,14 +94,14 @@ impl Engine {
         let stale = tcp.phase != Phase::Closed
             && tcp.time_wait_since.is_some_and(|since| now >= since + TIME_WAIT_EGRESS);
         let Some(endpoint) = tcp.endpoint.as_mut().filter(|_| !stale) else {
-            self.tcp_rearm(id);
+            self.tcp_rearm(id, Wake::Any);
             return 0;
         };
         let packet = &mut frame[PACKET_OFFSET..];
         let length = match self.stack.emit(endpoint, packet, now) {
             Ok(0) => {
                 self.tcp_settle(id);
-                self.tcp_rearm(id);
+                self.tcp_rearm(id, Wake::Any);
                 return 0;
             }
             Ok(length) => length,
@@ -140,7 +149,7 @@ impl Engine {
     }
 
     /// Sets the flow's next deadline from everything that may wake it.
-    pub(super) fn tcp_rearm(&mut self, id: FlowId) {
+    pub(super) fn tcp_rearm(&mut self, id: FlowId, wake: Wake) {
         let now = self.now;
         let limits = &self.config.limits;
         let (tcp_idle, half_idle) = (limits.tcp_idle_secs, limits.half_close_idle_secs);
@@ -181,7 +190,8 @@ impl Engine {
             if endpoint.holds_memory() {
                 consider(tcp.last_moved + RING_IDLE);
             }
-            let polled = tcp.time_wait_since.is_none_or(|since| now < since + TIME_WAIT_EGRESS);
+            let polled = wake == Wake::Any
+                && tcp.time_wait_since.is_none_or(|since| now < since + TIME_WAIT_EGRESS);
             if let Some(at) = self.stack.poll_at(endpoint, now).filter(|_| polled) {
                 // smoltcp may say "now" for something it will not send; a loop that obeys spins.
                 consider(at.max(now + Duration::from_millis(1)));

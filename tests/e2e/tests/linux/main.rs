@@ -1,0 +1,20 @@
+//! The contract of a published port, with the Linux kernel as guest.
+//!
+//! One file per topic. Every test has a network namespace of its own where it may (see
+//! `portreeve_e2e::network`), runs the real command or the library, and ends by itself.
+
+mod accept;
+mod auto;
+mod bind;
+mod close;
+mod command;
+mod crowd;
+mod family;
+mod library;
+mod listen;
+mod reset;
+mod source;
+mod tail;
+mod terminal;
+mod transfer;
+mod udp;

@@ -1,0 +1,97 @@
+//! The command's exit: what it sent before arrives, and nothing is waited for in vain.
+
+use std::io::Read as _;
+use std::time::{Duration, Instant};
+
+use portreeve_e2e::client::{connect, connect_with_buffers, download, receive};
+use portreeve_e2e::content::{Checker, Way};
+use portreeve_e2e::machine::User;
+use portreeve_e2e::network::{Family, isolated};
+use portreeve_e2e::run::Run;
+
+#[test]
+fn what_is_sent_right_before_the_exit_arrives() {
+    isolated(|_| {
+        for user in User::all() {
+            for family in [Family::V4, Family::V6, Family::V4, Family::V6, Family::V4] {
+                let run = Run::by(user).publish("0:80").serve(&["exit=8388608@80"]).up();
+                assert_eq!(download(run.tcp(80, family)), "8388608 ok");
+                let received = Instant::now();
+                let outcome = run.end();
+                assert_eq!(outcome.code, Some(0), "{outcome:?}");
+                assert!(!outcome.err.contains("warning"), "{outcome:?}");
+                let late = received.elapsed();
+                assert!(late < Duration::from_secs(1), "it ends {late:?} after the last byte");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_slow_client_gets_all_of_it() {
+    isolated(|_| {
+        for family in Family::BOTH {
+            // The client is never idle for as long as the patience, and far longer in all.
+            let run = Run::usual().with(&["--drain", "400ms"]).publish("0:80");
+            let run = run.serve(&["exit=8388608@80"]).up();
+            let mut stream = connect_with_buffers(run.tcp(80, family), 64 << 10);
+            let mut checker = Checker::new(Way::FromGuest);
+            let mut buffer = vec![0; 64 << 10];
+            loop {
+                match stream.read(&mut buffer).unwrap() {
+                    0 => break,
+                    length => checker.feed(&buffer[..length]),
+                }
+                std::thread::sleep(Duration::from_millis(8));
+            }
+            assert_eq!(checker.verdict(), "8388608 ok");
+            let outcome = run.end();
+            assert_eq!(outcome.code, Some(0), "{outcome:?}");
+            assert!(!outcome.err.contains("warning"), "{outcome:?}");
+        }
+    });
+}
+
+#[test]
+fn a_client_that_takes_nothing_is_waited_for_as_long_as_asked() {
+    isolated(|_| {
+        let run = Run::usual().with(&["--drain", "500ms"]).publish("0:80");
+        let run = run.serve(&["exit=8388608@80"]).up();
+        // The handshake's first bytes are taken by the kernel, the rest by nobody.
+        let mut stream = connect_with_buffers(run.tcp(80, Family::V4), 16 << 10);
+        let outcome = run.end();
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+        assert!(outcome.err.contains("1 connections took nothing for 500ms"), "{outcome:?}");
+        assert!(outcome.took > Duration::from_millis(500), "{outcome:?}");
+        assert!(outcome.took < Duration::from_secs(5), "{outcome:?}");
+        // What is lost must not look finished.
+        let (checker, end) = receive(&mut stream);
+        assert!(checker.received() < 8 << 20, "{checker:?}");
+        assert!(matches!(end, portreeve_e2e::client::End::Reset), "{end:?}");
+    });
+}
+
+#[test]
+fn idle_connections_do_not_hold_up_the_end() {
+    isolated(|_| {
+        let mut run = Run::usual().publish("0:80").publish("0:81");
+        run = run.publish("0:82/udp");
+        let mut run = run.serve(&["echo@80", "hold@81", "udp-echo@82"]).up();
+        let mut open: Vec<_> = [80, 81].map(|port| connect(run.tcp(port, Family::V4))).into();
+        let socket = portreeve_e2e::client::udp(run.udp(82, Family::V6));
+        assert_eq!(portreeve_e2e::client::ask(&socket, b"x").unwrap(), b"x");
+        std::thread::sleep(Duration::from_millis(50));
+        let started = Instant::now();
+        run.tell("exit 3");
+        let outcome = run.end();
+        assert_eq!(outcome.code, Some(3), "{outcome:?}");
+        assert!(!outcome.err.contains("warning"), "{outcome:?}");
+        assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+        // A process that exits closes in order what it had read to the end.
+        for stream in &mut open {
+            let (checker, end) = receive(stream);
+            assert_eq!(checker.received(), 0);
+            assert!(matches!(end, portreeve_e2e::client::End::Fin), "{end:?}");
+        }
+    });
+}
