@@ -174,7 +174,7 @@ impl Driver {
             || !self.again.is_empty()
             || self.orders_left
             || self.listeners.any_ready()
-            || self.datagrams.any_ready(&self.core)
+            || (self.listeners.any_ready_udp() && datagrams::has_room(&self.core))
             || (self.link_state.writable && self.core.has_frames());
         if busy {
             return Some(Duration::ZERO);

@@ -16,20 +16,19 @@ use portreeve_wire::icmp::Unreachable;
 use portreeve_wire::udp::UDP_MAX_PAYLOAD;
 
 use super::Driver;
-use super::listeners::Entry;
-use crate::publish::Listener;
 
 /// Batches read from one socket in one turn.
 const BATCHES: usize = 4;
-/// Datagrams that may wait for a full host socket before they are dropped.
-const WAITING: usize = 1024;
+/// Datagrams of the guest that may wait for a full host socket before they are dropped.
+const WAITING: usize = 256;
 
 pub(super) struct Datagrams {
     received: RecvBatch,
     outgoing: BTreeMap<PublishId, SendBatch>,
+    /// Ports that got their first outgoing datagram in this turn.
+    touched: Vec<PublishId>,
     /// Tells clients of refused datagrams; only a process that may open raw sockets has it.
     icmp: Option<RawIcmp>,
-    any_readable: bool,
 }
 
 impl Datagrams {
@@ -38,17 +37,7 @@ impl Datagrams {
             tracing::warn!(%error, "no raw sockets: refused datagrams are not reported to clients");
             None
         });
-        Self {
-            received: RecvBatch::new(),
-            outgoing: BTreeMap::new(),
-            icmp,
-            any_readable: false,
-        }
-    }
-
-    /// Whether a turn left datagrams behind that the engine has room for.
-    pub(super) fn any_ready(&self, core: &Engine) -> bool {
-        self.any_readable && has_room(core)
+        Self { received: RecvBatch::new(), outgoing: BTreeMap::new(), touched: Vec::new(), icmp }
     }
 
     pub(super) fn tell_unreachable(
@@ -67,52 +56,62 @@ impl Datagrams {
 }
 
 /// Room for a whole batch of ordinary datagrams, or for one of the largest.
-fn has_room(core: &Engine) -> bool {
+pub(super) fn has_room(core: &Engine) -> bool {
     core.datagram_room() >= UDP_MAX_PAYLOAD + BATCH_DATAGRAMS * 2048
 }
 
 impl Driver {
+    /// Looks at every UDP socket that the kernel reported on or that a turn left unfinished.
     pub(super) fn take_datagrams(&mut self, now: Instant) {
-        self.datagrams.any_readable = false;
-        for entry in self.listeners.entries_mut() {
-            let Entry { port, listener: Listener::Udp(socket), .. } = entry else { continue };
-            let publish = port.id;
-            for _ in 0..BATCHES {
-                if !entry.readable || !has_room(&self.core) {
-                    break;
-                }
-                let batch = &mut self.datagrams.received;
-                match socket.recv_batch(batch) {
-                    Ok(_) => {}
-                    Err(error) => {
-                        entry.readable = false;
-                        entry.failed |= error.kind() != io::ErrorKind::WouldBlock;
-                        break;
-                    }
-                }
-                entry.failed |= batch.errors_pending();
-                let local_port = socket.local_addr().port();
-                for datagram in batch.iter().filter(|datagram| !datagram.truncated) {
-                    let incoming = IncomingDatagram {
-                        publish,
-                        client: datagram.source,
-                        local: SocketAddr::new(datagram.local, local_port),
-                        payload: datagram.payload,
-                    };
-                    self.core.handle_datagram(&incoming, now);
-                }
+        for slot in self.listeners.take_ready_udp() {
+            self.receive_from(slot, now);
+            self.flush_slot(slot);
+            self.take_reports(slot, now);
+        }
+    }
+
+    fn receive_from(&mut self, slot: usize, now: Instant) {
+        let Some((port, socket, state)) = self.listeners.udp(slot) else { return };
+        for _ in 0..BATCHES {
+            if !state.readable || !has_room(&self.core) {
+                break;
             }
-            self.datagrams.any_readable |= entry.readable;
-            while std::mem::take(&mut entry.failed) {
-                while let Ok(Some(report)) = socket.recv_error() {
-                    if let Some(event) = unreachable(publish, socket.local_addr(), &report) {
-                        self.core.handle_host_event(event, now);
-                    }
-                }
+            let batch = &mut self.datagrams.received;
+            if let Err(error) = socket.recv_batch(batch) {
+                state.readable = false;
+                state.failed |= error.kind() != io::ErrorKind::WouldBlock;
+                break;
+            }
+            state.failed |= batch.errors_pending();
+            let local_port = socket.local_addr().port();
+            for datagram in batch.iter().filter(|datagram| !datagram.truncated) {
+                let incoming = IncomingDatagram {
+                    publish: port.id,
+                    client: datagram.source,
+                    local: SocketAddr::new(datagram.local, local_port),
+                    payload: datagram.payload,
+                };
+                self.core.handle_datagram(&incoming, now);
+            }
+        }
+        if state.readable {
+            self.listeners.mark_udp(slot);
+        }
+    }
+
+    fn take_reports(&mut self, slot: usize, now: Instant) {
+        let Some((port, socket, state)) = self.listeners.udp(slot) else { return };
+        if !std::mem::take(&mut state.failed) {
+            return;
+        }
+        while let Ok(Some(report)) = socket.recv_error() {
+            if let Some(event) = unreachable(port.id, socket.local_addr(), &report) {
+                self.core.handle_host_event(event, now);
             }
         }
     }
 
+    /// Sends what the guest has for clients.
     pub(super) fn send_datagrams(&mut self) {
         while let Some(datagram) = self.core.poll_datagram() {
             let batch = self.datagrams.outgoing.entry(datagram.publish).or_default();
@@ -120,29 +119,43 @@ impl Driver {
                 self.stats.datagram_errors += 1;
                 continue;
             }
+            if batch.is_empty() {
+                self.datagrams.touched.push(datagram.publish);
+            }
             batch.push(datagram.payload, datagram.client, Some(datagram.local.ip()));
+            if batch.len() >= WAITING
+                && let Some(slot) = self.listeners.slot_of(datagram.publish)
+            {
+                self.flush_slot(slot);
+            }
         }
-        for entry in self.listeners.entries_mut() {
-            let Entry { port, listener: Listener::Udp(socket), writable, failed, .. } = entry
-            else {
-                continue;
-            };
-            let Some(batch) = self.datagrams.outgoing.get_mut(&port.id) else { continue };
-            while *writable && !batch.is_empty() {
-                match socket.send_batch(batch) {
-                    Ok(sent) => batch.skip(sent),
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => *writable = false,
-                    Err(error) => {
-                        tracing::debug!(%error, %port, "sending a datagram to a client");
-                        self.stats.datagram_errors += 1;
-                        *failed = true;
-                        batch.skip(1);
-                    }
+        for id in std::mem::take(&mut self.datagrams.touched) {
+            if let Some(slot) = self.listeners.slot_of(id) {
+                self.flush_slot(slot);
+            }
+        }
+    }
+
+    fn flush_slot(&mut self, slot: usize) {
+        let Some((port, socket, state)) = self.listeners.udp(slot) else { return };
+        let Some(batch) = self.datagrams.outgoing.get_mut(&port.id) else { return };
+        while state.writable && !batch.is_empty() {
+            match socket.send_batch(batch) {
+                Ok(sent) => batch.skip(sent),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => state.writable = false,
+                Err(error) => {
+                    tracing::debug!(%error, %port, "sending a datagram to a client");
+                    self.stats.datagram_errors += 1;
+                    state.failed = true;
+                    batch.skip(1);
                 }
             }
-            if batch.is_empty() {
-                batch.clear();
-            }
+        }
+        if batch.is_empty() {
+            batch.clear();
+        }
+        if state.failed {
+            self.listeners.mark_udp(slot);
         }
     }
 

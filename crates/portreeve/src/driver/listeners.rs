@@ -4,6 +4,7 @@
 //! a client that went away, after a pause (sooner when a descriptor is freed) when the process or
 //! the system has run out of something. Each port has its own share of a turn.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use mio::event::Event as Readiness;
 use mio::{Interest, Registry, Token};
 use portreeve_core::{Accepted, Instant};
-use portreeve_host::{HostError, Peer};
+use portreeve_host::{HostError, Peer, UdpSocket};
 use portreeve_types::{PublishId, PublishedPort};
 
 use super::{Driver, LISTENERS, register};
@@ -24,23 +25,33 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 #[derive(Default)]
 pub(super) struct Listeners {
     slots: Vec<Option<Entry>>,
+    by_id: BTreeMap<PublishId, usize>,
     /// Slots whose listener may have a client.
     ready: Vec<usize>,
+    /// Slots of UDP sockets that want a look.
+    ready_udp: Vec<usize>,
     /// Where the next turn begins, so that no port is always last.
     turn: usize,
 }
 
-pub(super) struct Entry {
-    pub(super) port: PublishedPort,
-    pub(super) listener: Listener,
+struct Entry {
+    port: PublishedPort,
+    listener: Listener,
+    /// In one of the lists of ready slots.
     ready: bool,
-    /// UDP: datagrams may wait.
-    pub(super) readable: bool,
-    /// UDP: the socket takes datagrams.
-    pub(super) writable: bool,
-    /// UDP: error reports may wait.
-    pub(super) failed: bool,
     pause: Option<Pause>,
+    udp: UdpState,
+}
+
+/// What is known of a UDP socket's readiness.
+#[derive(Clone, Copy)]
+pub(super) struct UdpState {
+    /// Datagrams may wait.
+    pub(super) readable: bool,
+    /// The socket takes datagrams.
+    pub(super) writable: bool,
+    /// Error reports may wait.
+    pub(super) failed: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -63,15 +74,9 @@ impl Listeners {
             Listener::Tcp(_) | Listener::Unix(_) => Interest::READABLE,
         };
         register(registry, fd, Token(LISTENERS + slot), interest)?;
-        let entry = Entry {
-            port,
-            listener,
-            ready: false,
-            readable: true,
-            writable: true,
-            failed: false,
-            pause: None,
-        };
+        self.by_id.insert(port.id, slot);
+        let udp = UdpState { readable: true, writable: true, failed: false };
+        let entry = Entry { port, listener, ready: false, pause: None, udp };
         if slot == self.slots.len() {
             self.slots.push(Some(entry));
         } else {
@@ -79,43 +84,80 @@ impl Listeners {
         }
         // An inherited listener may have clients from before.
         self.mark_ready(slot);
+        self.mark_udp(slot);
         Ok(())
     }
 
     pub(super) fn remove(&mut self, id: PublishId) -> Option<PublishedPort> {
-        let of_port = |slot: &&mut Option<Entry>| {
-            slot.as_ref().is_some_and(|entry| entry.port.id == id)
-        };
-        let entry = self.slots.iter_mut().find(of_port)?.take()?;
+        let slot = self.by_id.remove(&id)?;
+        let entry = self.slots.get_mut(slot)?.take()?;
         Some(entry.port)
     }
 
-    pub(super) fn remove_tcp(&mut self) {
+    /// Closes every listener for connections; UDP sockets stay, for what the guest still sends.
+    pub(super) fn remove_streams(&mut self) {
         for slot in &mut self.slots {
-            slot.take_if(|entry| !matches!(entry.listener, Listener::Udp(_)));
+            if let Some(entry) =
+                slot.take_if(|entry| !matches!(entry.listener, Listener::Udp(_)))
+            {
+                self.by_id.remove(&entry.port.id);
+            }
         }
     }
 
+    /// Published ports in the order of their names.
     pub(super) fn ports(&self) -> Vec<PublishedPort> {
-        let mut ports: Vec<_> = self.entries().map(|entry| entry.port.clone()).collect();
-        ports.sort_by_key(|port| port.id);
-        ports
+        let slots = self.by_id.values().filter_map(|&slot| self.slots[slot].as_ref());
+        slots.map(|entry| entry.port.clone()).collect()
     }
 
-    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.slots.iter().flatten()
+    pub(super) fn slot_of(&self, id: PublishId) -> Option<usize> {
+        self.by_id.get(&id).copied()
     }
 
-    pub(super) fn entries_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
-        self.slots.iter_mut().flatten()
+    /// A UDP socket with its port and its readiness.
+    pub(super) fn udp(
+        &mut self,
+        slot: usize,
+    ) -> Option<(&PublishedPort, &UdpSocket, &mut UdpState)> {
+        let entry = self.slots.get_mut(slot)?.as_mut()?;
+        match &entry.listener {
+            Listener::Udp(socket) => Some((&entry.port, socket, &mut entry.udp)),
+            Listener::Tcp(_) | Listener::Unix(_) => None,
+        }
+    }
+
+    pub(super) fn mark_udp(&mut self, slot: usize) {
+        if let Some(Some(entry)) = self.slots.get_mut(slot)
+            && matches!(entry.listener, Listener::Udp(_))
+            && !std::mem::replace(&mut entry.ready, true)
+        {
+            self.ready_udp.push(slot);
+        }
+    }
+
+    /// Slots of UDP sockets to look at now.
+    pub(super) fn take_ready_udp(&mut self) -> Vec<usize> {
+        let ready = std::mem::take(&mut self.ready_udp);
+        for &slot in &ready {
+            if let Some(Some(entry)) = self.slots.get_mut(slot) {
+                entry.ready = false;
+            }
+        }
+        ready
+    }
+
+    pub(super) fn any_ready_udp(&self) -> bool {
+        !self.ready_udp.is_empty()
     }
 
     pub(super) fn note(&mut self, slot: usize, readiness: &Readiness) {
         let Some(Some(entry)) = self.slots.get_mut(slot) else { return };
         if let Listener::Udp(_) = entry.listener {
-            entry.readable |= readiness.is_readable();
-            entry.writable |= readiness.is_writable();
-            entry.failed |= readiness.is_error();
+            entry.udp.readable |= readiness.is_readable();
+            entry.udp.writable |= readiness.is_writable();
+            entry.udp.failed |= readiness.is_error();
+            self.mark_udp(slot);
         } else {
             self.mark_ready(slot);
         }

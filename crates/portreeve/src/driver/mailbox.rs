@@ -79,7 +79,7 @@ impl Driver {
                 let _ = reply.send(events);
             }
             Order::Drain { patience, reply } => {
-                self.listeners.remove_tcp();
+                self.listeners.remove_streams();
                 self.drain = Some(Drain::new(patience, reply, self.clock.now()));
             }
             Order::Stop => {}
