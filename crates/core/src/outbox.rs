@@ -237,7 +237,7 @@ impl Outbox {
     /// As [`Outbox::poll`], but only frames that name their destination themselves: what may leave
     /// while the guest's hardware address is unknown.
     pub(crate) fn poll_addressed(&mut self, frame: &mut [u8]) -> usize {
-        match self.frames.iter().position(is_addressed) {
+        match self.frames.iter().position(|frame| is_addressed(frame)) {
             Some(at) => {
                 self.frames.swap(0, at);
                 self.poll(frame)
@@ -248,7 +248,7 @@ impl Outbox {
 
     /// Whether a frame waits that [`Outbox::poll_addressed`] would hand out.
     pub(crate) fn has_addressed(&self) -> bool {
-        self.frames.iter().any(is_addressed)
+        self.frames.iter().any(|frame| is_addressed(frame))
     }
 
     fn buffer(&mut self, length: usize) -> Option<Vec<u8>> {
@@ -269,7 +269,7 @@ impl Outbox {
     }
 }
 
-fn is_addressed(ready: &Vec<u8>) -> bool {
+fn is_addressed(ready: &[u8]) -> bool {
     ready[VIRTIO_NET_HDR_LEN..][..6] != UNKNOWN_GUEST
 }
 

@@ -1,6 +1,8 @@
 //! The library's promises about starting, stopping and failing: nothing half-started stays, every
 //! port is free again, every thread is gone.
 
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::io::{ErrorKind, Read};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};

@@ -18,6 +18,7 @@ pub mod link;
 pub mod packet;
 pub mod pair;
 pub mod random;
+pub mod script;
 pub mod trace;
 
 pub use app::{App, Finish, Preamble, Reading, Writing};
@@ -30,3 +31,4 @@ pub use host::{ClientId, FakeHost};
 pub use link::{LinkDirection, LinkSpec};
 pub use pair::{Pair, PairSpec, client_spec};
 pub use random::Random;
+pub use script::Script;

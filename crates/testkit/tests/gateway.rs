@@ -208,7 +208,7 @@ fn an_unknown_guest_is_learnt_from_whatever_it_says_first() {
         let port = pair.publish_tcp(80);
         let client = pair.connect_with(client_spec(port, App::source(100), is_v6));
         pair.run_until(Duration::from_secs(1), |pair| pair.client(client).is_done());
-        assert_eq!(pair.to_guest.sent(), pair.to_guest.sent().min(20), "nothing was asked");
+        assert!(pair.to_guest.sent() < 10, "nothing was asked");
     }
 }
 

@@ -202,6 +202,7 @@ fn a_client_that_says_nothing_is_announced_all_the_same() {
     let client = client_at(port, "192.0.2.7:40000".parse().ok(), App::source(0));
     let client = pair.connect_with(client);
     pair.run_until(SOON, |pair| pair.client(client).is_done());
+    pair.run_for(SOON);
     assert!(pair.guest.tcp.ended[0].peer.header.ends_with(b"\r\n"));
     assert_eq!(pair.client(client).end(), End::Eof);
     pair.assert_quiescent();

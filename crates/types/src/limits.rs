@@ -71,8 +71,8 @@ pub struct LimitsError {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            max_flows: 16_384,
-            max_flows_per_port: 8_192,
+            max_flows: 32_768,
+            max_flows_per_port: 16_384,
             max_published: 4_096,
             udp_idle_secs: 180,
             udp_idle_one_shot_secs: 30,

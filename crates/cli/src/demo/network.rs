@@ -93,6 +93,10 @@ impl Network {
                 }
             }
         };
+        // Only now: what runs in the guest keeps the limit that this process was given.
+        if let Err(error) = portreeve::raise_fd_limit() {
+            report::warning(format_args!("raising the limit of open files: {error}"));
+        }
         network.publish(families)?;
         for &family in families {
             network.await_server(family)?;

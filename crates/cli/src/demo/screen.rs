@@ -4,10 +4,10 @@
 //! are for terminals too, and never where `NO_COLOR` is set (no-color.org).
 
 use std::fmt::Display;
-use std::io::{self, IsTerminal as _, Stdout, Write as _};
+use std::io::{self, Stdout, Write as _};
 use std::time::Duration;
 
-use anstream::AutoStream;
+use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -157,13 +157,16 @@ impl Screen {
         } else {
             self.line(format_args!("{BAD}{failed} of {checks} checks failed{BAD:#}, in {time}."));
         }
+        if cfg!(debug_assertions) {
+            self.line("This is an unoptimised build: one made with --release is much quicker.");
+        }
     }
 
     fn line(&mut self, text: impl Display) {
         let Self { out, bar, .. } = self;
         // A reader that went away (`| head`) has seen enough.
         bar.suspend(|| {
-            let _ = writeln!(out, "{}", text.to_string().trim_end());
+            let _ = writeln!(out, "{text}");
         });
     }
 }
@@ -182,18 +185,24 @@ pub(super) fn grouped(number: u64) -> String {
 }
 
 fn bar_style() -> ProgressStyle {
-    let plain = !io::stderr().is_terminal() || AutoStream::choice(&io::stderr()) == anstream::ColorChoice::Never;
-    let (bar, characters) = if unicode() { ("━", "━╸ ") } else { ("=", "=> ") };
-    let _ = bar;
-    let template = if plain {
-        "{spinner}      {msg:26} [{bar:32}] {percent:>3}%"
+    let colour = AutoStream::choice(&io::stderr()) != ColorChoice::Never;
+    let template = if colour {
+        "{spinner:.cyan}      {msg:26} [{bar:34.cyan}] {percent:>3}%"
     } else {
-        "{spinner:.cyan}      {msg:26} [{bar:32.cyan}] {percent:>3}%"
+        "{spinner}      {msg:26} [{bar:34}] {percent:>3}%"
     };
-    let style = ProgressStyle::with_template(template);
-    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
-    let style = style.progress_chars(characters);
-    if unicode() { style } else { style.tick_chars("|/-\\ ") }
+    let style =
+        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    if unicode() {
+        style.progress_chars("━╸ ")
+    } else {
+        style.progress_chars("=> ").tick_chars("|/-\\ ")
+    }
+}
+
+/// What stands behind a row, if anything.
+fn faint(note: &str) -> String {
+    if note.is_empty() { String::new() } else { format!("  {FAINT}{note}{FAINT:#}") }
 }
 
 /// Whether the terminal can be expected to show more than ASCII: setlocale(3).

@@ -1,0 +1,235 @@
+//! `portreeve demo` as it is run: with a guest in namespaces and with the one in this process, as
+//! root and as an ordinary user, on machines that lack something, and with a check that fails.
+
+use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long one demonstration may take.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// What a demonstration printed, and how it ended.
+struct Outcome {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+#[test]
+fn in_process_every_row_is_ok() {
+    let outcome = finish(portreeve(&["demo", "--quick", "--in-process"]));
+    assert_complete(&outcome);
+    assert!(outcome.out.contains("a TCP/IP stack in this process"), "{outcome}");
+}
+
+#[test]
+fn in_a_namespace_every_row_is_ok() {
+    if let Some(obstacle) = namespace_obstacle() {
+        return skip(&obstacle);
+    }
+    let outcome = finish(portreeve(&["demo", "--quick"]));
+    assert_complete(&outcome);
+    assert!(outcome.out.contains("a network namespace of its own"), "{outcome}");
+}
+
+#[test]
+fn an_ordinary_user_needs_no_more_than_the_tun_device() {
+    let Some(command) = as_ordinary_user("mount --bind /mnt/tun /dev/net/tun") else { return };
+    if let Some(obstacle) = namespace_obstacle() {
+        return skip(&obstacle);
+    }
+    let outcome = finish(command);
+    assert_complete(&outcome);
+    let expected = if ordinary_user_namespaces() {
+        "a network namespace of its own"
+    } else {
+        "user namespace: "
+    };
+    assert!(outcome.out.contains(expected), "{outcome}");
+}
+
+#[test]
+fn without_the_tun_device_the_remedy_is_named_and_the_table_is_the_same() {
+    let Some(command) = as_ordinary_user("chmod 0600 /mnt/tun; mount --bind /mnt/tun /dev/net/tun")
+    else {
+        return;
+    };
+    let outcome = finish(command);
+    assert_complete(&outcome);
+    assert!(outcome.out.contains("No network namespace for a guest"), "{outcome}");
+    assert!(outcome.out.contains("/dev/net/tun: its permissions (0600)"), "{outcome}");
+    assert!(outcome.out.contains("chmod 0666 /dev/net/tun"), "{outcome}");
+    assert!(outcome.out.contains("a TCP/IP stack in this process"), "{outcome}");
+}
+
+#[test]
+fn a_check_that_fails_is_told_and_is_the_exit_code() {
+    // Room for the engine and a few connections, not for twenty clients.
+    let mut command = Command::new("sh");
+    let script = "ulimit -n 48 && exec \"$0\" demo --quick --in-process";
+    command.args(["-c", script, env!("CARGO_BIN_EXE_portreeve")]);
+    let outcome = finish(command);
+    assert_eq!(outcome.code, Some(1), "{outcome}");
+    let failed: Vec<_> = outcome.out.lines().filter(|line| line.starts_with("FAILED")).collect();
+    assert_eq!(failed.len(), families(), "{outcome}");
+    for row in failed {
+        assert!(row.contains("20 clients at once"), "{outcome}");
+        assert!(row.len() > "FAILED 20 clients at once    IPv4  ".len(), "no reason: {outcome}");
+    }
+    assert_eq!(ok_rows(&outcome), 6 * families(), "{outcome}");
+}
+
+#[test]
+fn help_says_what_it_does() {
+    let outcome = finish(portreeve(&["demo", "--help"]));
+    assert_eq!(outcome.code, Some(0));
+    assert!(outcome.out.contains("--in-process"), "{outcome}");
+    let all = finish(portreeve(&["--help"]));
+    assert!(all.out.contains("demo"), "{all}");
+    assert!(!all.out.contains("__demo-guest"), "{all}");
+}
+
+/// Seven kinds of check, over each family, all ok, and nothing else to see.
+fn assert_complete(outcome: &Outcome) {
+    assert_eq!(outcome.code, Some(0), "{outcome}");
+    assert_eq!(outcome.err, "", "{outcome}");
+    assert!(!outcome.out.contains("FAILED"), "{outcome}");
+    assert_eq!(ok_rows(outcome), 7 * families(), "{outcome}");
+    for (title, unit) in [
+        ("TCP into the guest", "Gbit/s"),
+        ("TCP out of the guest", "Gbit/s"),
+        ("500 UDP datagrams", "datagrams/s"),
+        ("Port nobody serves", "connection re"),
+        ("Half-close", "Gbit/s"),
+        ("Full-duplex echo", "Gbit/s"),
+        ("20 clients at once", "clients/s"),
+    ] {
+        let rows = outcome.out.lines().filter(|row| row.contains(title) && row.contains(unit));
+        assert_eq!(rows.count(), families(), "{title}: {outcome}");
+    }
+    assert!(outcome.out.contains(&format!("All {} checks passed", 7 * families())), "{outcome}");
+    assert!(!outcome.out.contains('\x1b'), "no colours where there is no terminal: {outcome}");
+}
+
+fn ok_rows(outcome: &Outcome) -> usize {
+    outcome.out.lines().filter(|line| line.starts_with("ok ")).count()
+}
+
+/// How many IP versions this machine's loopback has.
+fn families() -> usize {
+    let addresses = ["127.0.0.1:0", "[::1]:0"];
+    addresses.iter().filter(|address| std::net::TcpListener::bind(address).is_ok()).count()
+}
+
+fn portreeve(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portreeve"));
+    command.args(arguments);
+    command
+}
+
+/// The demonstration as a user with no entry in /etc/passwd and no rights, in a mount namespace
+/// where `/mnt/tun` is a TUN device that anybody may open, changed by a shell script first. `None`
+/// if this cannot be made here.
+fn as_ordinary_user(change: &str) -> Option<Command> {
+    let script = format!(
+        "set -e
+        mount -t tmpfs -o mode=0755 none /mnt
+        mknod -m 0666 /mnt/tun c 10 200
+        cp \"$0\" /mnt/portreeve
+        {change}
+        cd /
+        exec setpriv --reuid 61000 --regid 61000 --clear-groups /mnt/portreeve demo --quick"
+    );
+    let try_out = "mount -t tmpfs none /mnt && mknod /mnt/tun c 10 200 && setpriv --version";
+    if !am_root() {
+        skip("the tests do not run as root, who can become another user");
+        return None;
+    }
+    if !std::path::Path::new("/dev/net/tun").exists() {
+        skip("there is no /dev/net/tun to hide behind another one");
+        return None;
+    }
+    if !succeeds(Command::new("unshare").args(["-m", "sh", "-c", try_out])) {
+        skip("unshare, mount, mknod or setpriv do not work here");
+        return None;
+    }
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", &script, env!("CARGO_BIN_EXE_portreeve")]);
+    Some(command)
+}
+
+/// Why the user that runs the tests gets no guest in namespaces here.
+fn namespace_obstacle() -> Option<String> {
+    let findings = portreeve_sandbox::probe();
+    let missing = findings.into_iter().find(|finding| !finding.ok)?;
+    Some(format!("{}: {}", missing.what, missing.why))
+}
+
+/// Whether a user without rights may make user namespaces.
+fn ordinary_user_namespaces() -> bool {
+    let script = ["--reuid", "61000", "--regid", "61000", "--clear-groups", "unshare", "-U", "true"];
+    succeeds(Command::new("setpriv").args(script))
+}
+
+fn am_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|this| this.uid() == 0)
+}
+
+fn succeeds(command: &mut Command) -> bool {
+    let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    quiet.status().is_ok_and(|status| status.success())
+}
+
+/// Says why a test is left out, unless none may be.
+fn skip(why: &str) {
+    assert!(std::env::var_os("PORTREEVE_REQUIRE_ALL").is_none_or(|set| set != "1"), "{why}");
+    eprintln!("skipped: {why}");
+}
+
+/// Runs a demonstration to its end.
+fn finish(mut command: Command) -> Outcome {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the command starts");
+    let out = gather(child.stdout.take().expect("a pipe"));
+    let err = gather(child.stderr.take().expect("a pipe"));
+    let code = wait(&mut child);
+    let outcome = Outcome {
+        code: code.flatten(),
+        out: out.join().expect("reading standard output"),
+        err: err.join().expect("reading standard error"),
+    };
+    assert!(code.is_some(), "not over after {DEADLINE:?}: {outcome}");
+    outcome
+}
+
+/// The exit code, inside one more `Option` because there may be none yet at the deadline.
+fn wait(child: &mut Child) -> Option<Option<i32>> {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        if let Some(status) = child.try_wait().expect("waiting for a child") {
+            return Some(status.code());
+        }
+        if Instant::now() >= deadline {
+            child.kill().expect("ending a child");
+            child.wait().expect("waiting for a child");
+            return None;
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn gather(mut from: impl std::io::Read + Send + 'static) -> thread::JoinHandle<String> {
+    thread::spawn(move || {
+        let mut text = String::new();
+        from.read_to_string(&mut text).expect("UTF-8");
+        text
+    })
+}
+
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "exit code {:?}\n{}\n{}", self.code, self.out, self.err)
+    }
+}
