@@ -1,7 +1,7 @@
 //! `portreeve demo` as it is run: with a guest in namespaces and with the one in this process, as
 //! root and as an ordinary user, on machines that lack something, and with a check that fails.
 
-use std::io::Read as _;
+use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -66,9 +66,9 @@ fn without_the_tun_device_the_remedy_is_named_and_the_table_is_the_same() {
 
 #[test]
 fn a_check_that_fails_is_told_and_is_the_exit_code() {
-    // Room for the engine and a few connections, not for twenty clients.
+    // Enough for the engine and a few connections, too few for twenty clients.
     let mut command = Command::new("sh");
-    let script = "ulimit -n 48 && exec \"$0\" demo --quick --in-process";
+    let script = "ulimit -n 36 && exec \"$0\" demo --quick --in-process";
     command.args(["-c", script, env!("CARGO_BIN_EXE_portreeve")]);
     let outcome = finish(command);
     assert_eq!(outcome.code, Some(1), "{outcome}");
@@ -169,7 +169,8 @@ fn namespace_obstacle() -> Option<String> {
 
 /// Whether a user without rights may make user namespaces.
 fn ordinary_user_namespaces() -> bool {
-    let script = ["--reuid", "61000", "--regid", "61000", "--clear-groups", "unshare", "-U", "true"];
+    let script =
+        ["--reuid", "61000", "--regid", "61000", "--clear-groups", "unshare", "-U", "true"];
     succeeds(Command::new("setpriv").args(script))
 }
 
@@ -185,7 +186,8 @@ fn succeeds(command: &mut Command) -> bool {
 /// Says why a test is left out, unless none may be.
 fn skip(why: &str) {
     assert!(std::env::var_os("PORTREEVE_REQUIRE_ALL").is_none_or(|set| set != "1"), "{why}");
-    eprintln!("skipped: {why}");
+    // Past the capture of the test's own output, so that it is seen.
+    let _ = writeln!(std::io::stderr(), "skipped: {why}");
 }
 
 /// Runs a demonstration to its end.

@@ -3,6 +3,7 @@
 //! Owns both sequence numbers and nothing else: it repeats nothing, checks nothing and may be made
 //! to lie.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -97,13 +98,11 @@ impl Script {
     /// it.
     pub fn listen(&mut self, pair: &mut Pair) -> Vec<Segment> {
         let mut taken = Vec::new();
-        let (mine, others) = pair
-            .guest
-            .segments
-            .drain(..)
-            .partition(|(_, segment)| segment.to == self.local && segment.from == self.remote);
+        let is_mine = |segment: &Segment| segment.to == self.local && segment.from == self.remote;
+        let arrived = std::mem::take(&mut pair.guest.segments);
+        let (mine, others): (VecDeque<_>, VecDeque<_>) =
+            arrived.into_iter().partition(|(_, segment)| is_mine(segment));
         pair.guest.segments = others;
-        let mine: Vec<_> = mine;
         for (header, segment) in mine {
             if segment.sequence == self.expected {
                 self.expected = segment

@@ -178,12 +178,13 @@ fn silent(stream: &TcpStream) -> Result<(), Failed> {
 /// window is negotiated then.
 fn connect_small(client: &Client, family: Family) -> Result<TcpStream, Failed> {
     let address = client.address(Transport::Tcp, ECHO, family)?;
-    let connected = Socket::new(Domain::for_address(address), Type::STREAM, None).and_then(|socket| {
-        socket.set_recv_buffer_size(SMALL_BUFFER)?;
-        socket.set_send_buffer_size(SMALL_BUFFER)?;
-        socket.connect_timeout(&address.into(), PATIENCE)?;
-        Ok(TcpStream::from(socket))
-    });
+    let connected =
+        Socket::new(Domain::for_address(address), Type::STREAM, None).and_then(|socket| {
+            socket.set_recv_buffer_size(SMALL_BUFFER)?;
+            socket.set_send_buffer_size(SMALL_BUFFER)?;
+            socket.connect_timeout(&address.into(), PATIENCE)?;
+            Ok(TcpStream::from(socket))
+        });
     let stream = connected.map_err(at("connecting"))?;
     be_patient(&stream)?;
     Ok(stream)

@@ -18,16 +18,18 @@ use crate::report::Failure;
 /// Serves until the guest is taken away.
 pub(crate) fn serve(bytes: usize) -> Result<u8, Failure> {
     let storage = Storage::new(bytes);
-    let udp = bind("UDP", ECHO, |address| UdpSocket::bind(address))?;
+    let udp = bind("UDP", ECHO, UdpSocket::bind)?;
     spawn("udp", move || echo_datagrams(&udp)).map_err(Failure::ours)?;
     let mut threads = Vec::new();
     for port in PORTS {
-        let listener = bind("TCP", port, |address| TcpListener::bind(address))?;
+        let listener = bind("TCP", port, TcpListener::bind)?;
         if port == ECHO {
             // Accepted sockets inherit them, early enough for the window that is negotiated.
             let socket = SockRef::from(&listener);
             let small = socket.set_recv_buffer_size(SMALL_BUFFER);
-            small.and_then(|()| socket.set_send_buffer_size(SMALL_BUFFER)).map_err(Failure::ours)?;
+            small
+                .and_then(|()| socket.set_send_buffer_size(SMALL_BUFFER))
+                .map_err(Failure::ours)?;
         }
         let storage = storage.clone();
         let accepting = spawn("tcp", move || accept(&listener, port, &storage));

@@ -249,11 +249,8 @@ impl Wire {
         if length == 0 {
             return Ok(());
         }
-        let kind: [u8; 2] = if self.frame[ETHERNET_HEADER_LEN] >> 4 == 4 {
-            [0x08, 0x00]
-        } else {
-            [0x86, 0xdd]
-        };
+        let kind: [u8; 2] =
+            if self.frame[ETHERNET_HEADER_LEN] >> 4 == 4 { [0x08, 0x00] } else { [0x86, 0xdd] };
         self.frame[12..ETHERNET_HEADER_LEN].copy_from_slice(&kind);
         let frame = &self.frame[..ETHERNET_HEADER_LEN + length];
         if !self.held.is_empty() {

@@ -54,13 +54,8 @@ impl Sizes {
         clients: 200,
     };
     /// Enough to go through every part of it, for tests of unoptimised builds.
-    const QUICK: Self = Self {
-        bulk: 4 << 20,
-        echo: 1 << 20,
-        half_close: 512 << 10,
-        datagrams: 500,
-        clients: 20,
-    };
+    const QUICK: Self =
+        Self { bulk: 4 << 20, echo: 1 << 20, half_close: 512 << 10, datagrams: 500, clients: 20 };
 }
 
 /// Socket buffers of the full-duplex echo, in bytes, at both ends: far less than what is under

@@ -132,10 +132,7 @@ impl Network {
         }
     }
 
-    fn with_namespace_guest(
-        mut sandbox: Sandbox,
-        addressing: Addressing,
-    ) -> Result<Self, Failure> {
+    fn with_namespace_guest(mut sandbox: Sandbox, addressing: Addressing) -> Result<Self, Failure> {
         for warning in sandbox.warnings() {
             report::warning(warning);
         }
@@ -200,9 +197,9 @@ impl Network {
         loop {
             let answer = checks::greet(&self.ports, family, |client| {
                 let flows = self.engine.flows();
-                flows.iter().any(|flow| {
-                    flow.client == Some(client) && Family::of(&flow.guest) == family
-                })
+                flows
+                    .iter()
+                    .any(|flow| flow.client == Some(client) && Family::of(&flow.guest) == family)
             });
             let why = match answer {
                 Ok(true) => return Ok(()),

@@ -47,7 +47,9 @@ impl Screen {
 
     /// Why the guest is not in a namespace.
     pub(super) fn explain(&mut self, missing: &[Missing]) {
-        self.line(format_args!("{STRONG}No network namespace for a guest on this machine:{STRONG:#}"));
+        self.line(format_args!(
+            "{STRONG}No network namespace for a guest on this machine:{STRONG:#}"
+        ));
         for Missing { what, why, fix } in missing {
             self.line(format_args!("  {what}: {why}"));
             // One way a line, and unbroken, so that a command can be copied.
@@ -275,8 +277,18 @@ mod tests {
     #[test]
     fn numbers_as_people_write_them() {
         let written = [0.0, 0.1234, 9.999, 28.13, 99.96, 284.4, 999.7, 2396.2, 61_249.0, 1e7];
-        let read =
-            ["0.00", "0.12", "10.0", "28.1", "100", "284", "1,000", "2,400", "61,200", "10,000,000"];
+        let read = [
+            "0.00",
+            "0.12",
+            "10.0",
+            "28.1",
+            "100",
+            "284",
+            "1,000",
+            "2,400",
+            "61,200",
+            "10,000,000",
+        ];
         for (number, text) in written.into_iter().zip(read) {
             assert_eq!(three_digits(number), text);
         }
@@ -288,11 +300,8 @@ mod tests {
     fn times_and_rates_with_their_units() {
         assert_eq!(duration(Duration::from_micros(280)), "0.28 ms");
         assert_eq!(duration(Duration::from_millis(1240)), "1.24 s");
-        let measured = |rate| Measured {
-            bytes: Some(64 << 20),
-            time: Duration::from_millis(25),
-            rate,
-        };
+        let measured =
+            |rate| Measured { bytes: Some(64 << 20), time: Duration::from_millis(25), rate };
         assert_eq!(rate(&measured(Rate::Bytes)), "2,680 MB/s  21.5 Gbit/s");
         assert_eq!(rate(&measured(Rate::Count(200, "clients"))), "8,000 clients/s");
         assert_eq!(mebibytes(64 << 20), "64 MiB");

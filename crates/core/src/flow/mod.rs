@@ -74,6 +74,24 @@ pub(crate) enum Body {
 }
 
 impl Flow {
+    /// A flow that has moved nothing yet.
+    pub(crate) fn new(id: FlowId, key: FlowKey, opened: Instant, body: Body) -> Self {
+        Self {
+            id,
+            key,
+            publish: None,
+            client: None,
+            opened,
+            bytes_to_guest: 0,
+            bytes_from_guest: 0,
+            deadline: None,
+            armed: None,
+            in_egress: false,
+            in_relay: false,
+            body,
+        }
+    }
+
     pub(crate) fn tcp(&self) -> Option<&Tcp> {
         match &self.body {
             Body::Tcp(tcp) => Some(tcp),

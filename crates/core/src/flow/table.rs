@@ -138,20 +138,8 @@ mod tests {
     }
 
     fn flow(id: FlowId, key: FlowKey) -> Flow {
-        Flow {
-            id,
-            key,
-            publish: None,
-            client: None,
-            opened: Instant::ZERO,
-            bytes_to_guest: 0,
-            bytes_from_guest: 0,
-            deadline: None,
-            armed: None,
-            in_egress: false,
-            in_relay: false,
-            body: Body::TimeWait(TimeWait { sequence: 0, acknowledgement: 0 }),
-        }
+        let body = Body::TimeWait(TimeWait { sequence: 0, acknowledgement: 0 });
+        Flow::new(id, key, Instant::ZERO, body)
     }
 
     #[test]

@@ -93,24 +93,16 @@ impl Engine {
         let answered = self.udp_family.get(&datagram.publish).copied();
         let key = self.udp_key(&client, entry.guest_port, entry.source, answered)?;
         let now = self.now;
-        let id = self.flows.insert(key, |id| Flow {
-            id,
-            key,
-            publish: Some(datagram.publish),
-            client: Some(datagram.client),
-            opened: now,
-            bytes_to_guest: 0,
-            bytes_from_guest: 0,
-            deadline: None,
-            armed: None,
-            in_egress: false,
-            in_relay: false,
-            body: Body::Udp(Udp {
+        let body = Body::Udp(Udp {
                 local: datagram.local,
                 answered: false,
                 refused_elsewhere: false,
                 last_moved: now,
-            }),
+            });
+        let id = self.flows.insert(key, |id| Flow {
+            publish: Some(datagram.publish),
+            client: Some(datagram.client),
+            ..Flow::new(id, key, now, body)
         });
         self.clients.insert(client, id);
         self.published.flow_added(datagram.publish);

@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
-use portreeve_e2e::client::{ask, exchange, refusal, udp};
+use portreeve_e2e::client::{ask, connect, exchange, read_text, refusal, udp};
 use portreeve_e2e::machine::User;
 use portreeve_e2e::network::{Family, isolated};
 use portreeve_e2e::run::Run;
@@ -65,7 +65,7 @@ fn a_guest_with_one_family_only() {
             let run = Run::usual().with(&[option]).publish("0:80").publish("0:81/udp");
             let run = run.serve(&["peer@80", "udp-peer@81"]).up();
             for client in Family::BOTH {
-                let line = exchange(run.tcp(80, client), "").unwrap();
+                let line = read_text(&mut connect(run.tcp(80, client))).unwrap();
                 assert_eq!(line.contains('['), option == "--ipv6-only", "{line}");
                 let peer = ask(&udp(run.udp(81, client)), b"who").unwrap();
                 assert_eq!(peer.contains(&b'['), option == "--ipv6-only", "{peer:?}");

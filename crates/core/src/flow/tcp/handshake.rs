@@ -76,19 +76,11 @@ impl Engine {
             attempts,
             last_sent: (0, 0),
         };
+        let body = Body::Tcp(Box::new(tcp));
         let id = self.flows.insert(key, |id| Flow {
-            id,
-            key,
             publish: Some(accepted.publish),
             client: accepted.client,
-            opened: now,
-            bytes_to_guest: 0,
-            bytes_from_guest: 0,
-            deadline: None,
-            armed: None,
-            in_egress: false,
-            in_relay: false,
-            body: Body::Tcp(Box::new(tcp)),
+            ..Flow::new(id, key, now, body)
         });
         self.published.flow_added(accepted.publish);
         self.mark_egress(id);

@@ -3,12 +3,14 @@
 //! Owns what happens between the IP layer and smoltcp, and the answers to segments for which there
 //! is no flow.
 
+use std::net::SocketAddr;
+
 use portreeve_wire::packet::{self, IpPacket, Protocol};
 use portreeve_wire::tcp::{self, ControlSegment, TcpHeader};
 use portreeve_wire::{FlowKey, checksum};
 
 use super::Tcp;
-use super::stack::StackFault;
+use super::stack::{Endpoint, StackFault};
 use super::time_wait::Late;
 use crate::drop_reason::DropReason;
 use crate::engine::Engine;
@@ -82,7 +84,9 @@ impl Engine {
         let Some(tcp) = self.flows.get_mut(id).and_then(Flow::tcp_mut) else { return };
         tcp.last_heard = now;
         let segment = &mut packet[ip.payload.clone()];
-        if header.syn {
+        // Only the SYN that the socket will take may say where the window is and how large segments
+        // are; any other would lead the guard astray.
+        if header.syn && tcp.takes_syn(header) {
             tcp.guard.on_guest_syn(header, tcp::has_window_scale(segment));
             tcp.guest_segment = tcp::max_segment_size(segment)
                 .unwrap_or(super::handshake::DEFAULT_SEGMENT)
@@ -96,18 +100,29 @@ impl Engine {
         if length == 0 && tcp.awaits_only_fin_ack(header) {
             return;
         }
-        let allowed = tcp.guard.allowed(header.sequence, length);
+        let data = header.sequence.wrapping_add(u32::from(header.syn));
+        let allowed = tcp.guard.allowed(data, length);
         let mut end = ip.payload.end;
         if allowed < length {
             tcp::clear_end_flags(segment);
             packet::truncate(packet, ip, header.header_len + allowed);
             end = ip.payload.start + header.header_len + allowed;
             self.counters.drop(DropReason::BeyondWindow);
+            // RFC 9293 §3.8.6.1: a probe into a closed window must be answered, or a guest that
+            // has missed the update would wait for ever. The socket sees no data to answer for.
+            let answer = tcp.guard.acknowledgement(header, tcp.last_sent);
+            if let Some(answer) = answer.filter(|_| allowed == 0 && !header.rst && !header.syn) {
+                let key = FlowKey::tcp(
+                    SocketAddr::new(ip.source, header.source_port),
+                    SocketAddr::new(ip.destination, header.destination_port),
+                );
+                self.outbox.segment(&key, &answer);
+            }
         }
-        self.tcp_ingest(id, &packet[..end], header.rst);
+        self.tcp_ingest(id, &packet[..end], header);
     }
 
-    fn tcp_ingest(&mut self, id: FlowId, packet: &[u8], reset: bool) {
+    fn tcp_ingest(&mut self, id: FlowId, packet: &[u8], header: &TcpHeader) {
         let now = self.now;
         let Some(tcp) = self.flows.get_mut(id).and_then(Flow::tcp_mut) else { return };
         let Some(endpoint) = tcp.endpoint.as_mut() else { return };
@@ -126,8 +141,11 @@ impl Engine {
             Err(StackFault) => return self.tcp_fault(id),
         }
         let after = endpoint.status();
-        tcp.reset_seen |= reset && after.closed && !before.closed;
-        tcp.fin_seen |= after.fin_received;
+        tcp.reset_seen |= header.rst && after.closed && !before.closed;
+        if after.fin_received && !tcp.fin_seen {
+            tcp.fin_seen = true;
+            tcp.guard.on_guest_fin();
+        }
         if after.to_guest != before.to_guest || after.from_guest != before.from_guest {
             tcp.last_moved = now;
         }
@@ -141,6 +159,12 @@ impl Engine {
 }
 
 impl Tcp {
+    /// Whether a SYN is one that the socket takes: the answer to ours, or one that crossed it.
+    fn takes_syn(&self, header: &TcpHeader) -> bool {
+        let answers = !header.ack || header.acknowledgement == self.last_sent.0;
+        answers && self.endpoint.as_ref().is_some_and(Endpoint::is_dialling)
+    }
+
     /// Whether a segment without data says no more than that our FIN has not arrived.
     ///
     /// smoltcp counts such acknowledgements, and the third begins a fast retransmission that, with

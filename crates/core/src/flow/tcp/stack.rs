@@ -222,6 +222,11 @@ impl Endpoint {
         if socket.may_send() { socket.send_capacity() - socket.send_queue() } else { 0 }
     }
 
+    /// Whether the guest has yet to answer our SYN at all.
+    pub(crate) fn is_dialling(&self) -> bool {
+        self.socket().state() == State::SynSent
+    }
+
     /// Ends the stream to the guest behind what is in the ring.
     pub(crate) fn finish(&mut self) {
         self.socket_mut().close();

@@ -6,7 +6,7 @@
 //! kept here from the segments that really left (RFC 9293 §3.8.6, RFC 7323 §2.2), and what lies
 //! beyond it is cut off before smoltcp sees it.
 
-use portreeve_wire::tcp::TcpHeader;
+use portreeve_wire::tcp::{ControlSegment, TcpHeader};
 
 /// The right edge of the receive window, as the guest was told.
 #[derive(Clone, Copy, Debug, Default)]
@@ -16,6 +16,10 @@ pub(crate) struct WindowGuard {
     shift: u8,
     /// Window that a SYN of ours carries.
     syn_window: u32,
+    /// Whether a window other than the SYN's has been advertised.
+    advertised: bool,
+    /// The guest has ended its stream: the window opens no further.
+    finished: bool,
 }
 
 impl WindowGuard {
@@ -27,30 +31,57 @@ impl WindowGuard {
             edge: None,
             shift: u8::try_from(bits.saturating_sub(16)).unwrap_or(14).min(14),
             syn_window: u32::try_from(capacity).unwrap_or(u32::MAX).min(0xffff),
+            advertised: false,
+            finished: false,
         }
     }
 
-    /// The guest's SYN or SYN-ACK: from here on its first byte is known.
+    /// The guest's SYN or SYN-ACK, the one that the socket takes: from here on its first byte is
+    /// known.
     pub(crate) fn on_guest_syn(&mut self, header: &TcpHeader, scales: bool) {
         if !scales {
             self.shift = 0;
         }
-        if self.edge.is_none() {
-            self.edge = Some(header.sequence.wrapping_add(1).wrapping_add(self.syn_window));
-        }
+        self.edge = Some(header.sequence.wrapping_add(1).wrapping_add(self.syn_window));
+    }
+
+    /// The guest's FIN has been taken: what follows is no part of its stream.
+    pub(crate) fn on_guest_fin(&mut self) {
+        self.finished = true;
+        self.edge = None;
     }
 
     /// A segment of ours left for the guest.
     pub(crate) fn on_sent(&mut self, header: &TcpHeader) {
-        if !header.ack || header.rst {
+        if !header.ack || header.rst || self.finished {
             return;
         }
+        self.advertised |= !header.syn;
         let shift = if header.syn { 0 } else { self.shift };
         let edge = header.acknowledgement.wrapping_add(u32::from(header.window) << shift);
         // An edge never moves back: what was once allowed may be on its way.
         if self.edge.is_none_or(|old| is_after(edge, old)) {
             self.edge = Some(edge);
         }
+    }
+
+    /// The answer to `segment`, which lies beyond the window: where our stream and the window
+    /// stand, given our sequence and acknowledgement numbers.
+    pub(crate) fn acknowledgement(
+        &self,
+        segment: &TcpHeader,
+        sent: (u32, u32),
+    ) -> Option<ControlSegment> {
+        let edge = self.edge.filter(|_| self.advertised)?;
+        let window = edge.wrapping_sub(sent.1) >> self.shift;
+        Some(ControlSegment {
+            source_port: segment.destination_port,
+            destination_port: segment.source_port,
+            sequence: sent.0,
+            acknowledgement: Some(sent.1),
+            reset: false,
+            window: u16::try_from(window).unwrap_or(u16::MAX),
+        })
     }
 
     /// How many of `length` payload bytes starting at `sequence` lie within the window.

@@ -1,0 +1,141 @@
+//! Many clients: all answered, none slowed down by the idle, and cheap while they idle.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use portreeve_e2e::client::{connect, exchange, read_text};
+use portreeve_e2e::machine::{User, resident};
+use portreeve_e2e::network::{Family, isolated};
+use portreeve_e2e::run::Run;
+
+#[test]
+fn a_thousand_at_once_are_all_answered() {
+    portreeve::raise_fd_limit().unwrap();
+    isolated(|_| {
+        let run = Run::usual().publish("0:80").serve(&["hush", "line@80"]).up();
+        let [v4, v6] = Family::BOTH.map(|family| run.tcp(80, family));
+        let mut streams: Vec<_> =
+            (0..1000).map(|at| connect(if at % 2 == 0 { v4 } else { v6 })).collect();
+        for (at, stream) in streams.iter_mut().enumerate() {
+            stream.write_all(format!("{at}\n").as_bytes()).unwrap();
+        }
+        for (at, stream) in streams.iter_mut().enumerate() {
+            assert_eq!(read_text(stream).unwrap(), format!("{at}\n"));
+        }
+        run.finish();
+    });
+}
+
+#[test]
+fn two_hundred_in_parallel_for_a_while_never_fail() {
+    portreeve::raise_fd_limit().unwrap();
+    let long = std::env::var_os("PORTREEVE_LONG").is_some_and(|value| value == "1");
+    let length = Duration::from_secs(if long { 10 } else { 3 });
+    isolated(|_| {
+        let run = Run::usual().publish("0:80").serve(&["hush", "line@80"]).up();
+        let [v4, v6] = Family::BOTH.map(|family| run.tcp(80, family));
+        let until = Instant::now() + length;
+        let done = AtomicUsize::new(0);
+        let worst = std::thread::scope(|scope| {
+            let client = |at: usize| {
+                let to = if at % 2 == 0 { v4 } else { v6 };
+                let done = &done;
+                let client = move || {
+                    let mut worst = Duration::ZERO;
+                    while Instant::now() < until {
+                        let started = Instant::now();
+                        assert_eq!(exchange(to, "hello").unwrap(), "hello\n");
+                        worst = worst.max(started.elapsed());
+                        done.fetch_add(1, Ordering::Relaxed);
+                    }
+                    worst
+                };
+                std::thread::Builder::new().stack_size(256 << 10).spawn_scoped(scope, client)
+            };
+            let clients: Vec<_> = (0..200).map(|at| client(at).unwrap()).collect();
+            clients.into_iter().map(|client| client.join().unwrap()).max().unwrap()
+        });
+        let done = done.into_inner();
+        eprintln!("{done} exchanges in {length:?}, the slowest {worst:?}");
+        assert!(done > 1000, "{done} exchanges");
+        // A SYN lost on the way to a full queue would be sent again after a second.
+        assert!(worst < Duration::from_millis(900), "{worst:?}");
+        run.finish();
+    });
+}
+
+/// Clients' ports come round in no time where the kernel has few: a guest's TIME-WAIT and a live
+/// connection of the same number are in the way.
+#[test]
+fn port_numbers_come_round_without_a_pause() {
+    isolated(|network| {
+        if !network.is_own() {
+            return;
+        }
+        std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "40000 40063").unwrap();
+        let run = Run::usual().publish("7000:80").publish("7001:80");
+        let run = run.serve(&["hush", "line@80"]).up();
+        for family in Family::BOTH {
+            let [first, second] = [7000, 7001].map(|port| (family.loopback(), port).into());
+            // Those that stay open keep half of all numbers, at the other listener.
+            let mut open: Vec<_> = (0..32).map(|_| connect(second)).collect();
+            let mut worst = Duration::ZERO;
+            for at in 0..600 {
+                let started = Instant::now();
+                let text = at.to_string();
+                assert_eq!(exchange(first, &text).unwrap(), format!("{text}\n"));
+                worst = worst.max(started.elapsed());
+            }
+            assert!(worst < Duration::from_millis(500), "{worst:?}");
+            for (at, stream) in open.iter_mut().enumerate() {
+                stream.write_all(format!("open {at}\n").as_bytes()).unwrap();
+                assert_eq!(read_text(stream).unwrap(), format!("open {at}\n"));
+            }
+        }
+        run.finish();
+    });
+}
+
+#[test]
+fn two_thousand_idle_ones_cost_little_memory_and_no_time() {
+    portreeve::raise_fd_limit().unwrap();
+    isolated(|_| {
+        // The ordinary user's descriptors are counted the same.
+        let run = Run::by(User::usual()).publish("0:80").publish("0:81");
+        let run = run.serve(&["hush", "hold@80", "echo@81"]).up();
+        let [v4, v6] = Family::BOTH.map(|family| run.tcp(80, family));
+        let mut busy = connect(run.tcp(81, Family::V4));
+        let alone = best_round_trip(&mut busy);
+        let before = resident(run.id());
+        let mut idle: Vec<_> =
+            (0..2000).map(|at| connect(if at % 2 == 0 { v4 } else { v6 })).collect();
+        for stream in &mut idle {
+            // A connection that has been used: its rings have been touched.
+            stream.write_all(&[1; 3000]).unwrap();
+        }
+        let beside = best_round_trip(&mut busy);
+        // Unused rings are given back after a second.
+        std::thread::sleep(Duration::from_millis(2500));
+        let each = resident(run.id()).saturating_sub(before) / 2000;
+        eprintln!("{each} bytes for each of 2000; a round trip {alone:?}, beside them {beside:?}");
+        assert!(beside < 3 * alone + Duration::from_micros(300), "{alone:?}, {beside:?}");
+        if !cfg!(debug_assertions) {
+            assert!(each <= 16 << 10, "{each} bytes for an idle connection");
+        }
+        drop(idle);
+        run.finish();
+    });
+}
+
+/// What a round trip takes when nothing else gets in between.
+fn best_round_trip(stream: &mut TcpStream) -> Duration {
+    let round = |_| {
+        let started = Instant::now();
+        stream.write_all(b"x").unwrap();
+        stream.read_exact(&mut [0; 1]).unwrap();
+        started.elapsed()
+    };
+    (0..500).map(round).min().unwrap()
+}

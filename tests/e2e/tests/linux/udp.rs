@@ -1,0 +1,160 @@
+//! Datagrams: every size both ways, from the address that was asked, to whom they are for.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use portreeve_e2e::client::{ask, udp};
+use portreeve_e2e::content::{self, Way};
+use portreeve_e2e::machine::{User, skip};
+use portreeve_e2e::network::{Elsewhere, Family, isolated};
+use portreeve_e2e::run::Run;
+
+/// None, one, what fits a packet of 1500, one more, what needs several, and the most there is.
+const SIZES: [usize; 8] = [0, 1, 1452, 1472, 1473, 9000, 65_506, 65_507];
+
+/// One datagram and its answer; a datagram may be lost on a busy machine, but not three in a row.
+fn exchange(to: SocketAddr, request: &[u8]) -> Vec<u8> {
+    let socket = udp(to);
+    socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    let answer = (0..3).find_map(|_| ask(&socket, request).ok());
+    answer.unwrap_or_else(|| panic!("{} bytes to {to}: no answer", request.len()))
+}
+
+#[test]
+fn every_size_both_ways() {
+    isolated(|_| {
+        for mtu in ["1500", "1280", "9000", "65520"] {
+            for user in User::all() {
+                let run = Run::by(user).with(&["--mtu", mtu]).publish("0:80/udp");
+                let run = run.publish("0:81/udp").serve(&["udp-echo@80", "udp-source@81"]).up();
+                for family in Family::BOTH {
+                    for size in SIZES {
+                        let request = content::bytes(Way::ToGuest, size);
+                        let answer = exchange(run.udp(80, family), &request);
+                        assert!(answer == request, "{size}: {} bytes back", answer.len());
+                        let answer = exchange(run.udp(81, family), size.to_string().as_bytes());
+                        let expected = content::bytes(Way::FromGuest, size);
+                        assert!(answer == expected, "{size}: {} bytes", answer.len());
+                    }
+                }
+                run.finish();
+            }
+        }
+    });
+}
+
+#[test]
+fn every_size_from_another_host() {
+    isolated(|network| {
+        let Some(elsewhere) = network.elsewhere() else { return };
+        let run = Run::usual().publish("0.0.0.0:7000:80/udp").publish("[::]:7000:80/udp");
+        let run = run.serve(&["udp-echo@80"]).up();
+        for family in Family::BOTH {
+            // A connected socket takes answers from that address and port only.
+            for host in Elsewhere::host(family) {
+                elsewhere.run(|| {
+                    for size in SIZES {
+                        let request = content::bytes(Way::ToGuest, size);
+                        let answer = exchange((host, 7000).into(), &request);
+                        assert!(answer == request, "{size}: {} bytes back", answer.len());
+                    }
+                });
+            }
+        }
+        run.finish();
+    });
+}
+
+#[test]
+fn an_answer_reaches_who_asked_and_nobody_else() {
+    isolated(|_| {
+        for source in ["gateway", "preserve"] {
+            let run = Run::usual().with(&["--source", source]).publish("0:80/udp");
+            let run = run.serve(&["udp-echo@80"]).up();
+            for family in Family::BOTH {
+                let to = run.udp(80, family);
+                let sockets: Vec<_> = (0..50).map(|_| udp(to)).collect();
+                for round in 0..4 {
+                    for (at, socket) in sockets.iter().enumerate() {
+                        socket.send(format!("{at} in {round}").as_bytes()).unwrap();
+                    }
+                    for (at, socket) in sockets.iter().enumerate() {
+                        let mut answer = [0; 100];
+                        let length = socket.recv(&mut answer).unwrap();
+                        let answer = String::from_utf8_lossy(&answer[..length]);
+                        assert_eq!(answer, format!("{at} in {round}"));
+                    }
+                }
+                for socket in &sockets {
+                    socket.set_nonblocking(true).unwrap();
+                    let nothing = socket.recv(&mut [0; 100]).unwrap_err();
+                    assert_eq!(nothing.kind(), ErrorKind::WouldBlock);
+                }
+            }
+            run.finish();
+        }
+    });
+}
+
+#[test]
+fn a_burst_arrives_whole() {
+    isolated(|_| {
+        let run = Run::usual().publish("0:80/udp").serve(&["udp-echo@80"]).up();
+        for family in Family::BOTH {
+            let socket = udp(run.udp(80, family));
+            // Well within what the kernels' default buffers hold.
+            for at in 0..64_u8 {
+                socket.send(&[at; 1000]).unwrap();
+            }
+            for at in 0..64_u8 {
+                let mut answer = [0; 2000];
+                let length = socket.recv(&mut answer).unwrap_or_else(|error| {
+                    panic!("{family:?}: {error} instead of datagram {at}")
+                });
+                assert_eq!(answer[..length], [at; 1000], "in order");
+            }
+        }
+        run.finish();
+    });
+}
+
+#[test]
+fn a_guest_hears_that_its_client_is_gone() {
+    isolated(|_| {
+        for family in Family::BOTH {
+            let run = Run::usual().publish("0:80/udp").serve(&["udp-late@80"]).up();
+            let socket = udp(run.udp(80, family));
+            assert_eq!(ask(&socket, b"hello").unwrap(), b"late");
+            drop(socket);
+            run.hear("udp-late@80 refused ConnectionRefused");
+            run.finish();
+        }
+    });
+}
+
+#[test]
+fn a_client_hears_that_nobody_listens() {
+    isolated(|network| {
+        if !User::all().contains(&User::Root) {
+            return skip("ICMP to clients: it needs a raw socket, and that root");
+        }
+        let run = Run::by(User::Root).publish("0:80/udp").serve(&[]).up();
+        for family in Family::BOTH {
+            let refused = ask(&udp(run.udp(80, family)), b"hello").unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::ConnectionRefused, "{family:?}");
+        }
+        run.finish();
+        let Some(elsewhere) = network.elsewhere() else { return };
+        let run = Run::by(User::Root).publish("0.0.0.0:7000:80/udp");
+        let run = run.publish("[::]:7000:80/udp").serve(&[]).up();
+        for family in Family::BOTH {
+            for host in Elsewhere::host(family) {
+                let refused = elsewhere.run(|| ask(&udp((host, 7000).into()), b"hello"));
+                let kind = refused.unwrap_err().kind();
+                assert_eq!(kind, ErrorKind::ConnectionRefused, "{host}");
+            }
+        }
+        run.finish();
+    });
+}
