@@ -23,6 +23,9 @@ use crate::client::Outcome;
 const PATIENCE: Duration = Duration::from_secs(45);
 /// After this an engine's memory and queues have come to rest.
 const SETTLE: Duration = Duration::from_millis(300);
+/// For how long connections have been idle when their memory is looked at: an engine may keep
+/// buffers warm for a moment after use, and that moment is not what idle connections cost.
+const IDLE: Duration = Duration::from_millis(2500);
 /// Time for an engine to come up.
 const START: Duration = Duration::from_secs(10);
 /// No peer measured here holds ten thousand connections under the usual limits; this many do
@@ -166,7 +169,7 @@ impl Session<'_> {
         let before = usage(&running.roots);
         let mut opened = Usage::default();
         let mut look = || {
-            thread::sleep(SETTLE);
+            thread::sleep(IDLE);
             opened = usage(&running.roots);
         };
         let (count_word, port_word) = (count.to_string(), SECOND_PORT.to_string());
