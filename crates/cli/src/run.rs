@@ -56,7 +56,7 @@ pub(crate) fn run(args: RunArgs) -> Result<u8, Failure> {
     drop(auto);
     if let Drained::Stalled { flows } = engine.drain(args.drain) {
         report::warning(format_args!(
-            "{flows} connections took nothing for {}; what they had not taken is lost",
+            "{flows} connections took nothing for {}; what they had not taken may be lost",
             humantime::format_duration(args.drain)
         ));
     }

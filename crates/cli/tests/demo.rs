@@ -36,32 +36,65 @@ fn in_a_namespace_every_row_is_ok() {
 
 #[test]
 fn an_ordinary_user_needs_no_more_than_the_tun_device() {
-    let Some(command) = as_ordinary_user("mount --bind /mnt/tun /dev/net/tun") else { return };
+    let Some(command) = on_machine(OPEN_TUN, ORDINARY) else { return };
     if let Some(obstacle) = namespace_obstacle() {
         return skip(&obstacle);
     }
+    if !ordinary_user_namespaces() {
+        return skip("an ordinary user may make no user namespaces");
+    }
     let outcome = finish(command);
     assert_complete(&outcome);
-    let expected = if ordinary_user_namespaces() {
-        "a network namespace of its own"
-    } else {
-        "user namespace: "
-    };
-    assert!(outcome.out.contains(expected), "{outcome}");
+    assert!(outcome.out.contains("a network namespace of its own"), "{outcome}");
 }
 
 #[test]
-fn without_the_tun_device_the_remedy_is_named_and_the_table_is_the_same() {
-    let Some(command) = as_ordinary_user("chmod 0600 /mnt/tun; mount --bind /mnt/tun /dev/net/tun")
-    else {
-        return;
-    };
+fn without_the_tun_device_the_remedy_is_named() {
+    let Some(command) = on_machine(CLOSED_TUN, ORDINARY) else { return };
     let outcome = finish(command);
-    assert_complete(&outcome);
-    assert!(outcome.out.contains("No network namespace for a guest"), "{outcome}");
-    assert!(outcome.out.contains("/dev/net/tun: its permissions (0600)"), "{outcome}");
-    assert!(outcome.out.contains("chmod 0666 /dev/net/tun"), "{outcome}");
-    assert!(outcome.out.contains("a TCP/IP stack in this process"), "{outcome}");
+    assert_explained(
+        &outcome,
+        &["/dev/net/tun: its permissions (0600)", "chmod 0666 /dev/net/tun"],
+    );
+}
+
+#[test]
+fn ubuntu_s_restriction_is_named_and_how_to_lift_it() {
+    // Nobody makes a user namespace inside a changed root directory (EPERM, as AppArmor's), and
+    // this machine says that the restriction is on.
+    let restricted = "mkdir /mnt/root
+        mount -t tmpfs -o mode=0755 none /proc/sys/kernel
+        echo 1 > /proc/sys/kernel/apparmor_restrict_unprivileged_userns
+        mount --rbind / /mnt/root";
+    let run = "chroot --userspec=61000:61000 --groups= /mnt/root /mnt/portreeve demo --quick";
+    let Some(command) = on_machine(&format!("{OPEN_TUN}; {restricted}"), run) else { return };
+    let outcome = finish(command);
+    assert_explained(
+        &outcome,
+        &[
+            "user namespace: AppArmor forbids them",
+            "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
+        ],
+    );
+    assert_eq!(outcome.out.matches("AppArmor forbids").count(), 1, "said once: {outcome}");
+}
+
+#[test]
+fn user_namespaces_that_are_switched_off_are_named() {
+    // The limit belongs to the user namespace it is set in: nobody else notices.
+    let script = "echo 0 > /proc/sys/user/max_user_namespaces &&
+        exec setpriv --bounding-set -all --inh-caps -all \"$0\" demo --quick";
+    if !succeeds(Command::new("unshare").args(["-Ur", "setpriv", "--bounding-set", "-all", "true"]))
+    {
+        return skip("unshare -U or setpriv do not work here");
+    }
+    let mut command = Command::new("unshare");
+    command.args(["-Ur", "sh", "-c", script, env!("CARGO_BIN_EXE_portreeve")]);
+    let outcome = finish(command);
+    assert_explained(
+        &outcome,
+        &["user namespace: they are switched off", "sysctl -w user.max_user_namespaces=10000"],
+    );
 }
 
 #[test]
@@ -89,6 +122,15 @@ fn help_says_what_it_does() {
     let all = finish(portreeve(&["--help"]));
     assert!(all.out.contains("demo"), "{all}");
     assert!(!all.out.contains("__demo-guest"), "{all}");
+}
+
+/// Without namespaces the reason and the remedy are told, and the table is the same.
+fn assert_explained(outcome: &Outcome, words: &[&str]) {
+    assert_complete(outcome);
+    for words in words.iter().chain(&["gives a guest no network namespace", "in this process"]) {
+        assert!(outcome.out.contains(words), "{words:?}: {outcome}");
+    }
+    assert!(!outcome.out.contains("portreeve run"), "it would not work: {outcome}");
 }
 
 /// Seven kinds of check, over each family, all ok, and nothing else to see.
@@ -129,19 +171,16 @@ fn portreeve(arguments: &[&str]) -> Command {
     command
 }
 
-/// The demonstration as a user with no entry in /etc/passwd and no rights, in a mount namespace
-/// where `/mnt/tun` is a TUN device that anybody may open, changed by a shell script first. `None`
-/// if this cannot be made here.
-fn as_ordinary_user(change: &str) -> Option<Command> {
-    let script = format!(
-        "set -e
-        mount -t tmpfs -o mode=0755 none /mnt
-        mknod -m 0666 /mnt/tun c 10 200
-        cp \"$0\" /mnt/portreeve
-        {change}
-        cd /
-        exec setpriv --reuid 61000 --regid 61000 --clear-groups /mnt/portreeve demo --quick"
-    );
+/// `/mnt/tun` is a TUN device that anybody may open.
+const OPEN_TUN: &str = "mount --bind /mnt/tun /dev/net/tun";
+const CLOSED_TUN: &str = "chmod 0600 /mnt/tun; mount --bind /mnt/tun /dev/net/tun";
+/// Somebody with no entry in /etc/passwd and no rights.
+const ORDINARY: &str =
+    "setpriv --reuid 61000 --regid 61000 --clear-groups /mnt/portreeve demo --quick";
+
+/// `run` on a machine that a shell script has changed, for itself alone: in a mount namespace with
+/// a TUN device at `/mnt/tun` and the command at `/mnt/portreeve`. `None` if this cannot be made.
+fn on_machine(change: &str, run: &str) -> Option<Command> {
     let try_out = "mount -t tmpfs none /mnt && mknod /mnt/tun c 10 200 && setpriv --version";
     if !am_root() {
         skip("the tests do not run as root, who can become another user");
@@ -155,6 +194,15 @@ fn as_ordinary_user(change: &str) -> Option<Command> {
         skip("unshare, mount, mknod or setpriv do not work here");
         return None;
     }
+    let script = format!(
+        "set -e
+        mount -t tmpfs -o mode=0755 none /mnt
+        mknod -m 0666 /mnt/tun c 10 200
+        cp \"$0\" /mnt/portreeve
+        {change}
+        cd /
+        exec {run}"
+    );
     let mut command = Command::new("unshare");
     command.args(["-m", "sh", "-c", &script, env!("CARGO_BIN_EXE_portreeve")]);
     Some(command)

@@ -1,6 +1,7 @@
 //! What can go wrong for a caller of the library, each with what was tried and what would help.
 
 use std::io;
+use std::net::SocketAddr;
 
 use portreeve_core::CommandError;
 use portreeve_host::HostError;
@@ -97,7 +98,11 @@ fn hint(help: &Option<&'static str>) -> String {
 impl PublishError {
     /// A bind failed: finds the words that would help.
     pub(crate) fn bind(what: String, error: HostError) -> Self {
+        // A path, or a descriptor's number, is no port.
+        let is_port = error.address.parse::<SocketAddr>().is_ok();
         let help = match error.source.kind() {
+            io::ErrorKind::AddrInUse if !is_port => Some("another process listens there"),
+            io::ErrorKind::PermissionDenied if !is_port => None,
             io::ErrorKind::AddrInUse => {
                 Some("choose another host port, or 0 for any that is free")
             }

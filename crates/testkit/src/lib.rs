@@ -12,12 +12,14 @@
 
 pub mod app;
 pub mod content;
+pub mod fuzz;
 pub mod guest;
 pub mod host;
 pub mod link;
 pub mod packet;
 pub mod pair;
 pub mod random;
+pub mod rings;
 pub mod script;
 pub mod trace;
 
@@ -31,4 +33,5 @@ pub use host::{ClientId, FakeHost};
 pub use link::{LinkDirection, LinkSpec};
 pub use pair::{Pair, PairSpec, client_spec};
 pub use random::Random;
+pub use rings::RingSpy;
 pub use script::Script;

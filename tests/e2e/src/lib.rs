@@ -7,7 +7,8 @@
 
 #![expect(
     clippy::unwrap_used,
-    reason = "a harness: whatever it cannot do fails the test that asked for it"
+    clippy::print_stderr,
+    reason = "a harness: whatever it cannot do fails the test that asked for it, and is said there"
 )]
 
 pub mod client;

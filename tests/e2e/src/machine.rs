@@ -117,9 +117,13 @@ pub fn resident(id: u32) -> u64 {
     line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap_or(0) * 1024
 }
 
-/// Open descriptors of a process.
-pub fn descriptors(id: u32) -> usize {
-    fs::read_dir(format!("/proc/{id}/fd")).map_or(0, Iterator::count)
+/// Open descriptors of a process, in order.
+pub fn descriptors(id: u32) -> Vec<usize> {
+    let entries = fs::read_dir(format!("/proc/{id}/fd")).into_iter().flatten().flatten();
+    let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let mut numbers: Vec<usize> = numbers.collect();
+    numbers.sort_unstable();
+    numbers
 }
 
 fn processes() -> impl Iterator<Item = PathBuf> {

@@ -3,7 +3,6 @@
 //! Owns the process: it is waited for with a deadline, and killed with the test that started it.
 //! Never leaves a file.
 
-use std::ffi::OsStr;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -83,13 +82,6 @@ impl Run {
         self.command(&words)
     }
 
-    /// The soft limit of open files that it starts with.
-    #[must_use]
-    pub fn open_files(mut self, limit: u64) -> Self {
-        self.launch.extend(["--nofile".into(), limit.to_string()]);
-        self
-    }
-
     /// In a session of its own with this terminal.
     #[must_use]
     pub fn terminal(mut self, path: &Path) -> Self {
@@ -144,7 +136,7 @@ impl Run {
     }
 
     fn place(&self, program: &Path) -> String {
-        let open = Path::new(OPEN_PLACE).join(program.file_name().unwrap_or(OsStr::new("")));
+        let open = Path::new(OPEN_PLACE).join(program.file_name().expect("a file"));
         let place = if self.user.is_other() { &open } else { program };
         place.to_str().expect("UTF-8").to_owned()
     }
@@ -217,6 +209,13 @@ impl Running {
         stdin.write_all(format!("{order}\n").as_bytes()).unwrap();
     }
 
+    /// Sets how many files it may have open from here on.
+    pub fn limit_open_files(&self, files: usize) {
+        let mut limit = Command::new(program::guest());
+        limit.args(["limit", &self.id().to_string(), &files.to_string()]);
+        assert!(limit.status().expect("it starts").success());
+    }
+
     /// How it ended, if it has.
     pub fn ended(&mut self) -> Option<std::process::ExitStatus> {
         self.child.try_wait().expect("our child")
@@ -271,8 +270,11 @@ impl Drop for Running {
 /// A directory that everybody may write to, removed in the end.
 pub fn open_directory() -> tempfile::TempDir {
     use std::os::unix::fs::PermissionsExt as _;
+    let directory = tempfile::Builder::new().prefix("portreeve-e2e-").tempdir().unwrap();
+    // Afterwards, so that the umask has no say.
     let everybody = std::fs::Permissions::from_mode(0o777);
-    tempfile::Builder::new().prefix("portreeve-e2e-").permissions(everybody).tempdir().unwrap()
+    std::fs::set_permissions(directory.path(), everybody).unwrap();
+    directory
 }
 
 /// A path in it.

@@ -5,6 +5,8 @@
 //! and serves what `service` says; it knows its gateway's hardware address, so it has no ARP and no
 //! neighbour discovery. The engine cannot tell it from any other guest.
 
+mod device;
+
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::thread::{self, JoinHandle};
@@ -13,7 +15,6 @@ use std::time::{Duration, Instant};
 use portreeve::{MAX_FRAME_LEN, MemoryPeer};
 use portreeve_types::Addressing;
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
-use smoltcp::phy::{self, DeviceCapabilities, Medium};
 use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State};
 use smoltcp::time::Instant as StackInstant;
 use smoltcp::wire::{
@@ -21,6 +22,7 @@ use smoltcp::wire::{
     TcpPacket, UdpPacket,
 };
 
+use self::device::Device;
 use super::SMALL_BUFFER;
 use super::service::{self, ECHO, Service, Storage};
 
@@ -321,16 +323,14 @@ enum Upper {
 
 impl Upper {
     fn parse(packet: &[u8]) -> Option<Self> {
-        let (from, to, protocol, upper) = match packet.first()? >> 4 {
+        let (from, to, protocol, upper): (IpAddress, IpAddress, _, _) = match packet.first()? >> 4 {
             4 => {
                 let ip = Ipv4Packet::new_checked(packet).ok()?;
-                let ends = (IpAddress::from(ip.src_addr()), IpAddress::from(ip.dst_addr()));
-                (ends.0, ends.1, ip.next_header(), ip.payload())
+                (ip.src_addr().into(), ip.dst_addr().into(), ip.next_header(), ip.payload())
             }
             6 => {
                 let ip = Ipv6Packet::new_checked(packet).ok()?;
-                let ends = (IpAddress::from(ip.src_addr()), IpAddress::from(ip.dst_addr()));
-                (ends.0, ends.1, ip.next_header(), ip.payload())
+                (ip.src_addr().into(), ip.dst_addr().into(), ip.next_header(), ip.payload())
             }
             _ => return None,
         };
@@ -346,59 +346,5 @@ impl Upper {
             }
             _ => None,
         }
-    }
-}
-
-/// One packet in, or one packet out.
-struct Device<'a> {
-    received: Option<&'a [u8]>,
-    space: &'a mut [u8],
-    sent: usize,
-}
-
-impl phy::Device for Device<'_> {
-    type RxToken<'b>
-        = Received<'b>
-    where
-        Self: 'b;
-    type TxToken<'b>
-        = Space<'b>
-    where
-        Self: 'b;
-
-    fn receive(&mut self, _now: StackInstant) -> Option<(Received<'_>, Space<'_>)> {
-        let packet = Received(self.received.take()?);
-        Some((packet, Space { out: &mut *self.space, sent: &mut self.sent }))
-    }
-
-    fn transmit(&mut self, _now: StackInstant) -> Option<Space<'_>> {
-        (self.sent == 0).then_some(Space { out: &mut *self.space, sent: &mut self.sent })
-    }
-
-    fn capabilities(&self) -> DeviceCapabilities {
-        let mut capabilities = DeviceCapabilities::default();
-        capabilities.medium = Medium::Ip;
-        capabilities.max_transmission_unit = MTU.into();
-        capabilities
-    }
-}
-
-struct Received<'a>(&'a [u8]);
-
-impl phy::RxToken for Received<'_> {
-    fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
-        f(self.0)
-    }
-}
-
-struct Space<'a> {
-    out: &'a mut [u8],
-    sent: &'a mut usize,
-}
-
-impl phy::TxToken for Space<'_> {
-    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, f: F) -> R {
-        *self.sent = length;
-        f(&mut self.out[..length])
     }
 }

@@ -83,7 +83,12 @@ pub(crate) fn run(args: &DemoArgs) -> Result<u8, Failure> {
             screen.finish(check, family, &outcome);
         }
     }
+    let in_process = network.is_in_process();
     network.take_down();
     screen.conclude(checks.len() * families.len(), failed, started.elapsed());
+    if !in_process {
+        // What would not work without namespaces is not proposed.
+        screen.suggest();
+    }
     Ok(u8::from(failed != 0))
 }

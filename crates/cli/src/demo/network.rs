@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use portreeve::{Engine, MemoryOptions, Tap, free_addressing, memory_link};
-use portreeve_sandbox::{Running, Sandbox, SandboxOptions, probe};
+use portreeve_sandbox::{Finding, Running, Sandbox, SandboxOptions, probe};
 use portreeve_types::{Addressing, HostBind, HostPorts, Listen, PublishRequest, Transport};
 
 use super::in_process_guest::InProcessGuest;
@@ -238,11 +238,13 @@ pub(super) fn loopback_families() -> Result<Vec<Family>, Failure> {
 
 /// A guest that waits for its server to be started, or everything that stands in its way.
 fn prepare(addressing: &Addressing, bytes: usize) -> Result<Sandbox, Vec<Missing>> {
-    let missing: Vec<_> = probe()
-        .into_iter()
-        .filter(|finding| !finding.ok)
-        .map(|finding| Missing { what: finding.what.into(), why: finding.why, fix: finding.fix })
-        .collect();
+    let mut missing: Vec<Missing> = Vec::new();
+    for Finding { what, ok, why, fix, .. } in probe() {
+        // What is missing only because of another finding has the same remedy.
+        if !ok && missing.iter().all(|known| fix.is_none() || known.fix != fix) {
+            missing.push(Missing { what: what.to_owned(), why, fix });
+        }
+    }
     if !missing.is_empty() {
         return Err(missing);
     }

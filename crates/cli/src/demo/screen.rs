@@ -29,6 +29,13 @@ const STEPS: u64 = 1000;
 const NARROW: usize = 79;
 const WIDE: usize = NARROW + 36;
 
+/// What a row without notes leaves open.
+const LEGEND: [&str; 3] = [
+    "TCP: SHA-256 is the same at both ends. The rest is compared byte by byte.",
+    "Half-close: the guest answers only after the client has ended its side.",
+    "Full-duplex echo: both directions at once through socket buffers of 16 KiB.",
+];
+
 const GOOD: Style = AnsiColor::Green.on_default().bold();
 const BAD: Style = AnsiColor::Red.on_default().bold();
 const STRONG: Style = Style::new().bold();
@@ -48,14 +55,14 @@ impl Screen {
     /// Why the guest is not in a namespace.
     pub(super) fn explain(&mut self, missing: &[Missing]) {
         self.line(format_args!(
-            "{STRONG}No network namespace for a guest on this machine:{STRONG:#}"
+            "{STRONG}This machine gives a guest no network namespace:{STRONG:#}"
         ));
         for Missing { what, why, fix } in missing {
             self.line(format_args!("  {what}: {why}"));
             // One way a line, and unbroken, so that a command can be copied.
             for (at, way) in fix.iter().flat_map(|fix| fix.split("; ")).enumerate() {
-                let label = if at == 0 { "to change it:" } else { "" };
-                self.line(format_args!("    {FAINT}{label:13}{FAINT:#} {way}"));
+                let label = if at == 0 { "fix:" } else { "" };
+                self.line(format_args!("    {GOOD}{label:4}{GOOD:#} {way}"));
             }
         }
         self.line("The guest is a TCP/IP stack in this process instead; the engine is the same.");
@@ -152,8 +159,14 @@ impl Screen {
     /// How it ended.
     pub(super) fn conclude(&mut self, checks: usize, failed: usize, time: Duration) {
         self.bar.finish_and_clear();
-        let time = duration(time);
         self.line("");
+        if !self.wide {
+            for line in LEGEND {
+                self.line(format_args!("{FAINT}{line}{FAINT:#}"));
+            }
+            self.line("");
+        }
+        let time = duration(time);
         if failed == 0 {
             self.line(format_args!("{GOOD}All {checks} checks passed{GOOD:#} in {time}."));
         } else {
@@ -162,6 +175,13 @@ impl Screen {
         if cfg!(debug_assertions) {
             self.line("This is an unoptimised build: one made with --release is much quicker.");
         }
+    }
+
+    /// What to try next.
+    pub(super) fn suggest(&mut self) {
+        self.line(format_args!(
+            "Your own server: {STRONG}portreeve run -p 8080:80 -- COMMAND{STRONG:#}"
+        ));
     }
 
     fn line(&mut self, text: impl Display) {

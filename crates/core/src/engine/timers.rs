@@ -33,7 +33,8 @@ impl Engine {
         let flows = self.timers.heap.peek().map(|Reverse((at, _))| *at);
         let seeking = self.neighbor_retry.filter(|_| self.frames_wait());
         let fragments = self.fragments.poll_timeout();
-        flows.into_iter().chain(seeking).chain(fragments).min()
+        let rings = self.stack.release_timeout();
+        flows.into_iter().chain(seeking).chain(fragments).chain(rings).min()
     }
 
     pub(crate) fn run_timers(&mut self) {
@@ -43,6 +44,7 @@ impl Engine {
         if self.neighbor_retry.is_some_and(|at| at <= now) && self.frames_wait() {
             self.seek_guest();
         }
+        self.stack.release_pooled(now);
         while let Some(&Reverse((at, id))) = self.timers.heap.peek() {
             if at > now {
                 break;

@@ -161,7 +161,7 @@ impl Guest {
     pub fn receive(&mut self, frame: &[u8], now: Instant) {
         let arrived = match self.nic.receive(frame) {
             Ok(arrived) => arrived,
-            Err(wrong) => panic!("the engine made a frame that is wrong: {wrong}\n{frame:02x?}"),
+            Err(wrong) => panic!("the engine made a frame that is wrong: {wrong}\n{:02x?}", head(frame)),
         };
         if self.mute {
             return;
@@ -305,3 +305,8 @@ fn recorded(ip: &IpPacket, upper: &[u8], header: &TcpHeader) -> Segment {
 const MAC: [u8; 6] = [0x02, 0, 0, 0, 0x47, 0x01];
 /// Frames that may wait for the link before applications wait too.
 const OUTGOING: usize = 64;
+
+/// As much of a frame as its headers take.
+fn head(frame: &[u8]) -> &[u8] {
+    &frame[..frame.len().min(100)]
+}

@@ -142,6 +142,12 @@ impl GuestTcp {
         self.connections.values().find(reads).or_else(|| self.ended.iter().rev().find(reads))
     }
 
+    /// The latest connection that writes or has written `stream`.
+    pub fn writing(&self, stream: StreamId) -> Option<&Connection> {
+        let writes = |connection: &&Connection| connection.peer.stream == stream;
+        self.connections.values().find(writes).or_else(|| self.ended.iter().rev().find(writes))
+    }
+
     /// The application of a live connection, to change its plan.
     pub fn peer_mut(&mut self, ends: Ends) -> Option<&mut Peer> {
         self.dirty.insert(ends);

@@ -122,6 +122,12 @@ impl Client {
         self.down.len()
     }
 
+    /// Throws away what has arrived and was not read.
+    pub(super) fn skip(&mut self) {
+        self.changed |= !self.down.is_empty();
+        self.down.clear();
+    }
+
     /// Shuts down for writing.
     pub(super) fn shutdown(&mut self) {
         self.fin = true;

@@ -64,6 +64,12 @@ impl FakeHost {
         &mut self.clients[id.0].peer
     }
 
+    /// A client throws away what waits for it, whatever it is.
+    pub fn skip(&mut self, id: ClientId) {
+        self.clients[id.0].skip();
+        self.touched.push_back(id);
+    }
+
     /// A client shuts down for writing.
     pub fn shutdown(&mut self, id: ClientId) {
         self.clients[id.0].shutdown();

@@ -1,20 +1,19 @@
-//! Becoming `portreeve` as somebody else, on a terminal, with other limits.
+//! Becoming `portreeve` as somebody else, on a terminal; and giving it other limits.
 //!
 //! A process of its own changes itself and then executes the command, so that the test's child is
 //! the command itself. It dies with the test. Never returns.
 //! Spec: mount_namespaces(7), credentials(7), tty_ioctl(4), prctl(2).
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use portreeve_e2e::sys;
 use rustix::fs::{CWD, FileType, Mode, OFlags};
-use rustix::mount::{
-    MountFlags, MountPropagationFlags, mount, mount_bind, mount_change,
-};
-use rustix::process::{Gid, Resource, Rlimit, Signal, Uid};
+use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change};
+use rustix::process::{Gid, Pid, Resource, Rlimit, Signal, Uid};
 
 #[derive(Default)]
 struct Plan {
@@ -22,7 +21,6 @@ struct Plan {
     place: PathBuf,
     open: Vec<PathBuf>,
     tty: Option<PathBuf>,
-    nofile: Option<u64>,
 }
 
 pub(crate) fn launch(arguments: &[String]) -> ExitCode {
@@ -35,17 +33,12 @@ pub(crate) fn launch(arguments: &[String]) -> ExitCode {
             "--place" => plan.place = value.into(),
             "--open" => plan.open.push(value.into()),
             "--tty" => plan.tty = Some(value.into()),
-            "--nofile" => plan.nofile = Some(value.parse().unwrap()),
             other => panic!("{other}: no such option"),
         }
     }
+    sys::heed_the_keyboard();
     if let Some(tty) = &plan.tty {
         take_terminal(tty);
-    }
-    if let Some(current) = plan.nofile {
-        let current = Some(current);
-        let maximum = rustix::process::getrlimit(Resource::Nofile).maximum;
-        rustix::process::setrlimit(Resource::Nofile, Rlimit { current, maximum }).unwrap();
     }
     if let Some(user) = plan.user {
         become_user(user, &plan);
@@ -69,14 +62,40 @@ fn become_user(user: u32, plan: &Plan) {
     // A device node that everybody may open over the one that may be root's alone.
     let node = plan.place.join("tun");
     let everybody = Mode::from_raw_mode(0o666);
-    rustix::fs::mknodat(CWD, &node, FileType::CharacterDevice, everybody, rustix::fs::makedev(10, 200))
-        .unwrap();
+    rustix::fs::mknodat(
+        CWD,
+        &node,
+        FileType::CharacterDevice,
+        everybody,
+        rustix::fs::makedev(10, 200),
+    )
+    .unwrap();
     rustix::fs::chmod(&node, everybody).unwrap();
     mount_bind(&node, "/dev/net/tun").unwrap();
+    drop_rights(user);
+}
+
+fn drop_rights(user: u32) {
     // There is one thread here, so the thread's credentials are the process's.
     rustix::thread::set_thread_groups(&[]).unwrap();
     rustix::thread::set_thread_gid(Gid::from_raw(user)).unwrap();
     rustix::thread::set_thread_uid(Uid::from_raw(user)).unwrap();
+}
+
+/// Sets the soft limit of open files of another process, as its own user: root may be without the
+/// right to do it for others (`CAP_SYS_RESOURCE`), as in containers.
+pub(crate) fn limit(arguments: &[String]) -> ExitCode {
+    let [id, files] = [0, 1].map(|at| arguments[at].parse::<u32>().unwrap());
+    let pid = i32::try_from(id).ok().and_then(Pid::from_raw).unwrap();
+    let user = fs::metadata(format!("/proc/{id}")).unwrap().uid();
+    if user != rustix::process::getuid().as_raw() {
+        drop_rights(user);
+    }
+    // The hard limit stays as it is: it cannot be raised again.
+    let maximum = rustix::process::getrlimit(Resource::Nofile).maximum;
+    let limit = Rlimit { current: Some(files.into()), maximum };
+    rustix::process::prlimit(Some(pid), Resource::Nofile, limit).unwrap();
+    ExitCode::SUCCESS
 }
 
 /// The first terminal that a session's leader opens is the session's.

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! portreeve-e2e-guest serve SERVICE…
-//! portreeve-e2e-guest launch [--user UID --place DIR --open FILE…] [--tty PATH] [--nofile N] -- CMD…
+//! portreeve-e2e-guest launch [--user UID --place DIR --open FILE…] [--tty PATH] -- CMD…
+//! portreeve-e2e-guest limit PID OPEN_FILES
 //! ```
 //!
 //! A service is `KIND[=NUMBER]@[v4.|v6.|lo.]PORT`, on both families unless one, or the IPv4 loopback
@@ -44,8 +45,9 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.first().map(String::as_str) {
         Some("launch") => launch::launch(&arguments[1..]),
+        Some("limit") => launch::limit(&arguments[1..]),
         Some("serve") => serve(&arguments[1..]),
-        _ => panic!("launch or serve"),
+        _ => panic!("launch, limit or serve"),
     }
 }
 
@@ -84,10 +86,12 @@ fn serve(services: &[String]) -> ExitCode {
             order => panic!("{order}: not an order"),
         }
     }
-    while stay {
+    if !stay {
+        return ExitCode::SUCCESS;
+    }
+    loop {
         std::thread::park();
     }
-    ExitCode::SUCCESS
 }
 
 /// Says what happened to a connection.

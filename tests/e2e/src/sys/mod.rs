@@ -1,6 +1,6 @@
 //! The system calls no safe wrapper exists for, each behind a safe function with its argument.
 //!
-//! Never decides anything. Spec: unshare(2), tcp(7) for `SIOCOUTQ`.
+//! Never decides anything. Spec: unshare(2), signal(2), tcp(7) for `SIOCOUTQ`.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -30,6 +30,16 @@ fn unshare(flags: UnshareFlags) -> io::Result<()> {
     Ok(unsafe { rustix::thread::unshare_unsafe(flags) }?)
 }
 
+/// Ctrl-C and Ctrl-\\ do to this process what they do by default, whoever ignored them before: a
+/// shell does, for what it starts in the background.
+pub fn heed_the_keyboard() {
+    for signal in [libc::SIGINT, libc::SIGQUIT] {
+        // SAFETY: SIG_DFL is a valid disposition for both; no handler of this program is replaced,
+        // for it has none.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}
+
 /// Bytes written to a TCP socket that its peer has not acknowledged.
 ///
 /// # Errors
@@ -37,8 +47,7 @@ fn unshare(flags: UnshareFlags) -> io::Result<()> {
 pub fn unacknowledged(socket: &impl AsFd) -> io::Result<usize> {
     let mut bytes: libc::c_int = 0;
     // SAFETY: SIOCOUTQ (TIOCOUTQ) writes one int, which `bytes` is, for the time of the call.
-    let result =
-        unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    let result = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
     if result < 0 {
         return Err(io::Error::last_os_error());
     }

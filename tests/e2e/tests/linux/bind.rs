@@ -64,6 +64,11 @@ fn an_address_that_is_not_the_hosts() {
         let unix = "unix:/nowhere/at/all:80";
         failure(Run::usual().publish(unix), &["/nowhere/at/all", "No such file"]);
         failure(Run::usual().publish("fd:77:80"), &["fd:77", "Bad file descriptor"]);
+        if User::all().contains(&User::Ordinary) {
+            let run = Run::by(User::Ordinary).publish("unix:/sys/http.sock:80");
+            let outcome = failure(run, &["/sys/http.sock", "Permission denied"]);
+            assert!(!outcome.err.contains("CAP_NET_BIND_SERVICE"), "no port: {outcome:?}");
+        }
     });
 }
 

@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::process::Stdio;
 use std::time::Duration;
 
-use portreeve_e2e::client::{connect, exchange, try_connect};
+use portreeve_e2e::client::{connect, exchange, read_text, try_connect};
 use portreeve_e2e::content::{self, Way};
 use portreeve_e2e::machine::{User, eventually, family, is_running, users_of};
 use portreeve_e2e::network::{Family, isolated};
@@ -94,6 +94,35 @@ fn input_and_output_are_the_commands() {
             child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
             assert_eq!(err.lines().count(), 2, "only the ports: {err}");
             assert!(child.wait().unwrap().success());
+        }
+    });
+}
+
+/// Every guest has the same addresses, and none of them meets another.
+#[test]
+fn two_runs_are_strangers() {
+    isolated(|_| {
+        let runs: Vec<_> = User::all()
+            .into_iter()
+            .flat_map(|user| [user; 2])
+            .map(|user| Run::by(user).publish("0:80").serve(&["peer@80", "line@81"]).up())
+            .collect();
+        let seen: Vec<_> = runs
+            .iter()
+            .map(|run| read_text(&mut connect(run.tcp(80, Family::V4))).unwrap())
+            .map(|line| line.split(' ').nth(1).unwrap().to_owned())
+            .collect();
+        assert!(seen.iter().all(|local| *local == seen[0]), "{seen:?}");
+        let ports: std::collections::BTreeSet<_> =
+            runs.iter().map(|run| run.tcp(80, Family::V6)).collect();
+        assert_eq!(ports.len(), runs.len());
+        // Nobody has port 81 who did not ask for it, and the end of one is not that of others.
+        let mut runs = runs.into_iter();
+        runs.next().unwrap().finish();
+        for run in runs {
+            assert!(run.all_published("81/tcp").is_empty());
+            assert!(!read_text(&mut connect(run.tcp(80, Family::V6))).unwrap().is_empty());
+            run.finish();
         }
     });
 }

@@ -40,7 +40,7 @@ fn two_hundred_in_parallel_for_a_while_never_fail() {
         let done = AtomicUsize::new(0);
         let worst = std::thread::scope(|scope| {
             let client = |at: usize| {
-                let to = if at % 2 == 0 { v4 } else { v6 };
+                let to = if at.is_multiple_of(2) { v4 } else { v6 };
                 let done = &done;
                 let client = move || {
                     let mut worst = Duration::ZERO;

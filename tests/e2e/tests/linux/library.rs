@@ -7,18 +7,14 @@ use std::time::{Duration, Instant};
 use portreeve::{
     CloseReason, Event, Limits, PublishError, RefuseReason, Unpublish, UnpublishError,
 };
-use portreeve_e2e::client::{self, End, ask, connect, exchange, receive, refusal, try_connect, udp};
+use portreeve_e2e::client::{End, ask, connect, exchange, receive, refusal, try_connect, udp};
 use portreeve_e2e::content::{self, Checker, Way};
 use portreeve_e2e::library::Guest;
 use portreeve_e2e::machine::eventually;
 use portreeve_e2e::network::{Family, isolated};
 
 /// Waits for an event of the engine itself.
-fn wait_for(
-    events: &portreeve::Events,
-    what: &str,
-    wanted: impl Fn(&Event) -> bool,
-) -> Event {
+fn wait_for(events: &portreeve::Events, what: &str, wanted: impl Fn(&Event) -> bool) -> Event {
     let until = Instant::now() + Duration::from_secs(5);
     while Instant::now() < until {
         match events.next_timeout(Duration::from_millis(100)) {
@@ -146,12 +142,16 @@ fn what_happens_is_told() {
         let ports = guest.publish("0:80");
         wait_for(&events, "published", |event| matches!(event, Event::Published(_)));
         assert_eq!(exchange(ports[0], "hello").unwrap(), "hello\n");
-        wait_for(&events, "opened", |event| {
-            matches!(event, Event::Engine(event) if format!("{event:?}").contains("FlowOpened"))
-        });
-        let closed = wait_for(&events, "closed", |event| {
-            matches!(event, Event::Engine(event) if format!("{event:?}").contains("FlowClosed"))
-        });
+        wait_for(
+            &events,
+            "opened",
+            |event| matches!(event, Event::Engine(event) if format!("{event:?}").contains("FlowOpened")),
+        );
+        let closed = wait_for(
+            &events,
+            "closed",
+            |event| matches!(event, Event::Engine(event) if format!("{event:?}").contains("FlowClosed")),
+        );
         let reason = format!("{:?}", CloseReason::Finished);
         assert!(format!("{closed:?}").contains(&reason), "{closed:?}");
         // A refusal by the guest.
@@ -239,6 +239,5 @@ fn a_mapping_lives_as_long_as_datagrams_go_either_way() {
         eventually("the idle one has ended", || guest.engine.flows().len() == 1);
         // And it may begin anew.
         assert_eq!(ask(&idle, b"again").unwrap(), b"again");
-        drop(client::udp(idle.peer_addr().unwrap()));
     });
 }

@@ -3,6 +3,8 @@
 //! One file per topic. Every test has a network namespace of its own where it may (see
 //! `portreeve_e2e::network`), runs the real command or the library, and ends by itself.
 
+#![expect(clippy::unwrap_used, reason = "what a test's own helpers cannot do fails the test")]
+
 mod accept;
 mod auto;
 mod bind;

@@ -83,8 +83,7 @@ fn a_client_that_vanishes_resets_a_guest_that_still_sends() {
         let run = Run::usual().publish("0:80").serve(&["flood@80"]).up();
         let vanish: [fn(TcpStream); 2] = [
             // With unread bytes, closing is a reset: RFC 1122 §4.2.2.13.
-            drop,
-            reset,
+            drop, reset,
         ];
         for family in Family::BOTH {
             for vanish in vanish {

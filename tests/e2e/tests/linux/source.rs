@@ -13,11 +13,8 @@ fn run(source: &str, udp: bool) -> Running {
     let run = Run::usual().with(&["--source", source]);
     let run = run.publish("0.0.0.0:7000:80").publish("[::]:7000:80");
     let run = run.publish("0.0.0.0:7001:81").publish("[::]:7001:81");
-    let run = if udp {
-        run.publish("0.0.0.0:7000:82/udp").publish("[::]:7000:82/udp")
-    } else {
-        run
-    };
+    let run =
+        if udp { run.publish("0.0.0.0:7000:82/udp").publish("[::]:7000:82/udp") } else { run };
     run.serve(&["peer@80", "first@81", "udp-first@82"]).up()
 }
 

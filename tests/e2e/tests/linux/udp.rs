@@ -109,9 +109,9 @@ fn a_burst_arrives_whole() {
             }
             for at in 0..64_u8 {
                 let mut answer = [0; 2000];
-                let length = socket.recv(&mut answer).unwrap_or_else(|error| {
-                    panic!("{family:?}: {error} instead of datagram {at}")
-                });
+                let length = socket
+                    .recv(&mut answer)
+                    .unwrap_or_else(|error| panic!("{family:?}: {error} instead of datagram {at}"));
                 assert_eq!(answer[..length], [at; 1000], "in order");
             }
         }
@@ -141,8 +141,7 @@ fn a_client_hears_that_nobody_listens() {
         }
         let run = Run::by(User::Root).publish("0:80/udp").serve(&[]).up();
         for family in Family::BOTH {
-            let refused = ask(&udp(run.udp(80, family)), b"hello").unwrap_err();
-            assert_eq!(refused.kind(), ErrorKind::ConnectionRefused, "{family:?}");
+            refused(run.udp(80, family));
         }
         run.finish();
         let Some(elsewhere) = network.elsewhere() else { return };
@@ -150,11 +149,17 @@ fn a_client_hears_that_nobody_listens() {
         let run = run.publish("[::]:7000:80/udp").serve(&[]).up();
         for family in Family::BOTH {
             for host in Elsewhere::host(family) {
-                let refused = elsewhere.run(|| ask(&udp((host, 7000).into()), b"hello"));
-                let kind = refused.unwrap_err().kind();
-                assert_eq!(kind, ErrorKind::ConnectionRefused, "{host}");
+                elsewhere.run(|| refused((host, 7000).into()));
             }
         }
         run.finish();
     });
+}
+
+/// The first datagram may be lost while the guest's other family is tried.
+fn refused(to: SocketAddr) {
+    let socket = udp(to);
+    socket.set_read_timeout(Some(Duration::from_millis(250))).unwrap();
+    let kinds = [(); 3].map(|()| ask(&socket, b"hello").unwrap_err().kind());
+    assert!(kinds[1..].contains(&ErrorKind::ConnectionRefused), "{to}: {kinds:?}");
 }

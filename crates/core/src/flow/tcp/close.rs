@@ -219,7 +219,7 @@ impl Engine {
         if let Some(Body::Tcp(mut tcp)) = body
             && let Some(endpoint) = tcp.endpoint.take()
         {
-            self.stack.recycle(endpoint);
+            self.stack.recycle(endpoint, self.now);
         }
         if keep.is_some() {
             self.arm(id, self.now + TIME_WAIT);

@@ -116,7 +116,7 @@ impl Engine {
         tcp.attempts.started = now;
         let attempts = tcp.attempts.clone();
         if let Some(endpoint) = tcp.endpoint.take() {
-            self.stack.recycle(endpoint);
+            self.stack.recycle(endpoint, now);
         }
         let Some((key, Some(endpoint))) = self.dial(&attempts) else {
             return self.tcp_event(id, PhaseEvent::GuestRefused);

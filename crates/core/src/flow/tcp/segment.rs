@@ -119,10 +119,12 @@ impl Engine {
                 self.outbox.segment(&key, &answer);
             }
         }
-        self.tcp_ingest(id, &packet[..end], header);
+        // The low 32 bits are meant: sequence numbers wrap.
+        self.tcp_ingest(id, &packet[..end], header, data.wrapping_add(allowed as u32));
     }
 
-    fn tcp_ingest(&mut self, id: FlowId, packet: &[u8], header: &TcpHeader) {
+    /// Hands a packet to the flow's socket; its data ends at the sequence number `end`.
+    fn tcp_ingest(&mut self, id: FlowId, packet: &[u8], header: &TcpHeader, end: u32) {
         let now = self.now;
         let Some(tcp) = self.flows.get_mut(id).and_then(Flow::tcp_mut) else { return };
         let Some(endpoint) = tcp.endpoint.as_mut() else { return };
@@ -144,7 +146,7 @@ impl Engine {
         tcp.reset_seen |= header.rst && after.closed && !before.closed;
         if after.fin_received && !tcp.fin_seen {
             tcp.fin_seen = true;
-            tcp.guard.on_guest_fin();
+            tcp.guard.on_guest_fin(end);
         }
         if after.to_guest != before.to_guest || after.from_guest != before.from_guest {
             tcp.last_moved = now;

@@ -17,7 +17,7 @@ use smoltcp::wire::{HardwareAddress, IpEndpoint, IpListenEndpoint};
 use portreeve_wire::FlowKey;
 
 use super::sequence;
-use crate::limits::{POOLED_STACKS, TCP_CLOCK_RATE};
+use crate::limits::{POOLED_STACKS, RING_IDLE, TCP_CLOCK_RATE};
 use crate::rings::{LeaseId, Ring, RingSource};
 use crate::time::Instant;
 
@@ -30,7 +30,10 @@ pub(crate) struct TcpStack {
     interface: Interface,
     rings: Box<dyn RingSource>,
     ring_sizes: (usize, usize),
-    pool: Vec<Endpoint>,
+    /// Sockets for the next flows, each with the time since when it has waited.
+    pool: Vec<(Instant, Endpoint)>,
+    /// When the memory of the first of them may be given up.
+    release_at: Option<Instant>,
     /// Where an immediate answer is put: a reset or an acknowledgement, never data.
     reply: Box<[u8]>,
 }
@@ -54,6 +57,7 @@ impl TcpStack {
             rings,
             ring_sizes: (to_guest, from_guest),
             pool: Vec::new(),
+            release_at: None,
             reply: vec![0; REPLY_LEN].into(),
         }
     }
@@ -124,13 +128,38 @@ impl TcpStack {
     }
 
     /// Takes back the socket of a flow that is over.
-    pub(crate) fn recycle(&mut self, mut endpoint: Endpoint) {
+    pub(crate) fn recycle(&mut self, mut endpoint: Endpoint, now: Instant) {
         if self.pool.len() < POOLED_STACKS {
             endpoint.socket_mut().abort();
-            self.pool.push(endpoint);
+            if endpoint.touched {
+                self.release_at.get_or_insert(now + RING_IDLE);
+            }
+            self.pool.push((now, endpoint));
         } else {
             self.discard(endpoint);
         }
+    }
+
+    /// Gives the memory behind pooled rings that nobody has needed for a while back to the system.
+    pub(crate) fn release_pooled(&mut self, now: Instant) {
+        if self.release_at.is_none_or(|at| now < at) {
+            return;
+        }
+        self.release_at = None;
+        for (since, endpoint) in self.pool.iter_mut().filter(|(_, e)| e.touched) {
+            let due = *since + RING_IDLE;
+            if due <= now {
+                self.rings.idle(endpoint.lease);
+                endpoint.touched = false;
+            } else {
+                self.release_at = Some(self.release_at.map_or(due, |at| at.min(due)));
+            }
+        }
+    }
+
+    /// When [`TcpStack::release_pooled`] next has something to do.
+    pub(crate) fn release_timeout(&self) -> Option<Instant> {
+        self.release_at
     }
 
     /// Gives up the socket of a flow whose stack failed: it must not be used again.
@@ -141,7 +170,7 @@ impl TcpStack {
     }
 
     fn take(&mut self) -> Option<Endpoint> {
-        if let Some(endpoint) = self.pool.pop() {
+        if let Some((_, endpoint)) = self.pool.pop() {
             return Some(endpoint);
         }
         let (to_guest, from_guest) = self.ring_sizes;
@@ -374,7 +403,7 @@ mod tests {
         let key = FlowKey::tcp(([10, 0, 0, 2], 80).into(), ([10, 0, 0, 1], 4000).into());
         let mut stack = TcpStack::new(Box::new(HeapRings::default()), 4096, 4096);
         let endpoint = stack.connect(&key, 5).unwrap();
-        stack.recycle(endpoint);
+        stack.recycle(endpoint, Instant::ZERO);
         let mut endpoint = stack.connect(&key, 9).unwrap();
         let mut out = [0; 128];
         let length = stack.emit(&mut endpoint, &mut out, Instant::ZERO).unwrap();

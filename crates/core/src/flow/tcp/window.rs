@@ -45,10 +45,10 @@ impl WindowGuard {
         self.edge = Some(header.sequence.wrapping_add(1).wrapping_add(self.syn_window));
     }
 
-    /// The guest's FIN has been taken: what follows is no part of its stream.
-    pub(crate) fn on_guest_fin(&mut self) {
+    /// The guest's FIN has been taken: what follows `end` is no part of its stream.
+    pub(crate) fn on_guest_fin(&mut self, end: u32) {
         self.finished = true;
-        self.edge = None;
+        self.edge = Some(end);
     }
 
     /// A segment of ours left for the guest.
