@@ -63,7 +63,7 @@ pub(crate) struct DemoArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// Publish a guest port: [HOST_IP:][HOST_PORT[-LAST]]:GUEST_PORT[-LAST][/PROTO]
+    /// Publish a guest port: `[HOST_IP:][HOST_PORT[-LAST]:]GUEST_PORT[-LAST][/PROTO]`
     ///
     /// As Docker's. Binds 127.0.0.1 and ::1 unless an address is given; host port 0 or none lets
     /// the kernel choose. Also `unix:PATH:GUEST_PORT`, `fd:N:GUEST_PORT`, `auto` for whatever the

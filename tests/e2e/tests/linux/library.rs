@@ -5,16 +5,19 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use portreeve::{
-    CloseReason, Event, Limits, PublishError, RefuseReason, Unpublish, UnpublishError,
+    CloseReason, EngineEvent, Event, Events, Limits, PublishError, RefuseReason, Unpublish,
+    UnpublishError,
 };
-use portreeve_e2e::client::{End, ask, connect, exchange, receive, refusal, try_connect, udp};
+use portreeve_e2e::client::{
+    End, ask, connect, exchange, read_text, receive, refusal, reset, try_connect, udp,
+};
 use portreeve_e2e::content::{self, Checker, Way};
 use portreeve_e2e::library::Guest;
 use portreeve_e2e::machine::eventually;
 use portreeve_e2e::network::{Family, isolated};
 
-/// Waits for an event of the engine itself.
-fn wait_for(events: &portreeve::Events, what: &str, wanted: impl Fn(&Event) -> bool) -> Event {
+/// Waits for an event.
+fn wait_for(events: &Events, what: &str, wanted: impl Fn(&Event) -> bool) -> Event {
     let until = Instant::now() + Duration::from_secs(5);
     while Instant::now() < until {
         match events.next_timeout(Duration::from_millis(100)) {
@@ -23,6 +26,14 @@ fn wait_for(events: &portreeve::Events, what: &str, wanted: impl Fn(&Event) -> b
         }
     }
     panic!("no event: {what}");
+}
+
+/// Waits for a client's refusal.
+fn wait_for_refusal(events: &Events, wanted: RefuseReason) {
+    wait_for(events, &format!("{wanted:?}"), |event| match event {
+        Event::Engine(EngineEvent::FlowRefused { reason, .. }) => *reason == wanted,
+        _ => false,
+    });
 }
 
 #[test]
@@ -103,19 +114,11 @@ fn a_port_at_its_limit_refuses_and_others_do_not() {
             let refused = guest.engine.counters().unwrap().flows_refused;
             assert_eq!(refusal(first).0, ErrorKind::ConnectionReset);
             assert_eq!(guest.engine.counters().unwrap().flows_refused, refused + 1);
-            wait_for(&events, "the port is full", |event| {
-                matches!(
-                    event,
-                    Event::Engine(portreeve_event)
-                        if format!("{portreeve_event:?}").contains("PortLimit")
-                )
-            });
+            wait_for_refusal(&events, RefuseReason::PortLimit);
             open.extend((0..3).map(|_| served(second)));
             // Now the engine is full.
             assert_eq!(refusal(second).0, ErrorKind::ConnectionReset);
-            wait_for(&events, "the engine is full", |event| {
-                format!("{event:?}").contains("FlowLimit")
-            });
+            wait_for_refusal(&events, RefuseReason::FlowLimit);
             // Whoever goes makes room.
             drop(open);
             eventually("all have ended", || guest.engine.flows().is_empty());
@@ -123,7 +126,6 @@ fn a_port_at_its_limit_refuses_and_others_do_not() {
             drop(served(second));
             eventually("all have ended", || guest.engine.flows().is_empty());
         }
-        assert_eq!(RefuseReason::PortLimit, RefuseReason::PortLimit);
     });
 }
 
@@ -145,21 +147,17 @@ fn what_happens_is_told() {
         wait_for(
             &events,
             "opened",
-            |event| matches!(event, Event::Engine(event) if format!("{event:?}").contains("FlowOpened")),
+            |event| matches!(event, Event::Engine(EngineEvent::FlowOpened(flow)) if flow.client.is_some()),
         );
-        let closed = wait_for(
-            &events,
-            "closed",
-            |event| matches!(event, Event::Engine(event) if format!("{event:?}").contains("FlowClosed")),
-        );
-        let reason = format!("{:?}", CloseReason::Finished);
-        assert!(format!("{closed:?}").contains(&reason), "{closed:?}");
-        // A refusal by the guest.
+        let closed = wait_for(&events, "closed", |event| {
+            matches!(event, Event::Engine(EngineEvent::FlowClosed { .. }))
+        });
+        let Event::Engine(EngineEvent::FlowClosed { flow, reason }) = closed else { return };
+        assert_eq!(reason, CloseReason::Finished);
+        assert_eq!((flow.bytes_to_guest, flow.bytes_from_guest), (6, 6));
         let nobody = guest.publish("0:81");
         assert_eq!(refusal(nobody[0]).0, ErrorKind::ConnectionReset);
-        wait_for(&events, "refused", |event| {
-            format!("{event:?}").contains(&format!("{:?}", RefuseReason::GuestRefused))
-        });
+        wait_for_refusal(&events, RefuseReason::GuestRefused);
         let counters = guest.engine.counters().unwrap();
         assert_eq!(counters.flows_opened, 1);
         assert_eq!(counters.flows_closed, 1);
@@ -167,6 +165,44 @@ fn what_happens_is_told() {
         let id = guest.engine.ports()[0].id;
         guest.engine.unpublish(id, Unpublish::Drain).unwrap();
         wait_for(&events, "unpublished", |event| matches!(event, Event::Unpublished(_)));
+    });
+}
+
+/// Nobody is left to wait for the guest's answer.
+#[test]
+fn a_client_that_goes_while_the_guest_is_asked_is_forgotten() {
+    isolated(|_| {
+        let limits = Limits { connect_timeout_ms: 20_000, ..Limits::default() };
+        let Some(guest) = Guest::serve(limits, &["silent@80"]) else { return };
+        let events = guest.engine.events();
+        let ports = guest.publish("0:80");
+        for family in Family::BOTH {
+            let stream = connect(Guest::of(&ports, family));
+            eventually("the guest is asked", || guest.engine.flows().len() == 1);
+            std::thread::sleep(Duration::from_millis(300));
+            let started = Instant::now();
+            reset(stream);
+            wait_for_refusal(&events, RefuseReason::ClientGone);
+            assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+            assert!(guest.engine.flows().is_empty());
+        }
+    });
+}
+
+/// A client may have said all it has to say before the guest has even answered.
+#[test]
+fn what_is_said_while_the_guest_is_asked_is_heard() {
+    isolated(|_| {
+        let Some(guest) = Guest::serve(Limits::default(), &["sink@81"]) else { return };
+        let ports = guest.publish("0:81");
+        for family in Family::BOTH {
+            for length in [0, 1, 100_000] {
+                let mut stream = connect(Guest::of(&ports, family));
+                content::send(&mut stream, Way::ToGuest, length).unwrap();
+                stream.shutdown(std::net::Shutdown::Write).unwrap();
+                assert_eq!(read_text(&mut stream).unwrap(), format!("{length} ok\n"));
+            }
+        }
     });
 }
 
