@@ -279,12 +279,12 @@ impl Pair {
             .guest
             .tcp
             .connections()
-            .map(|c| (c.ends, c.state(), c.unacknowledged(), c.peer.check.length()))
+            .map(|c| (c.ends, c.state(), c.unacknowledged(), c.peer.check.length(), c.debug()))
             .take(10)
             .collect();
         format!(
             "at {:?}, {} flows: {:#?}\n{} TIME-WAIT; guest: {guest:#?}\nclients: {clients:#?}\nframes in \
-             flight: {} to, {} from the guest; deadline {:?}",
+             flight: {} to, {} from the guest; deadline {:?}\nlast events: {:?}",
             self.now,
             flows.len(),
             flows.iter().take(5).collect::<Vec<_>>(),
@@ -292,6 +292,7 @@ impl Pair {
             self.to_guest.sent(),
             self.from_guest.sent(),
             self.engine.poll_timeout(),
+            self.events.iter().rev().take(4).collect::<Vec<_>>(),
         )
     }
 

@@ -92,6 +92,8 @@ pub struct GuestTcp {
     dirty: BTreeSet<Ends>,
     timers: BTreeSet<(Instant, Ends)>,
     delayed: BTreeMap<(Instant, u64), Vec<u8>>,
+    /// Whose SYN waits: a repeated one waits only once.
+    waiting: BTreeSet<Ends>,
     streams: u64,
 }
 
@@ -115,6 +117,7 @@ impl GuestTcp {
             dirty: BTreeSet::new(),
             timers: BTreeSet::new(),
             delayed: BTreeMap::new(),
+            waiting: BTreeSet::new(),
             streams: 0,
         }
     }
@@ -180,6 +183,7 @@ impl GuestTcp {
         self.dirty.clear();
         self.timers.clear();
         self.delayed.clear();
+        self.waiting.clear();
     }
 
     /// A packet that arrived whole. Answers go to `out`.
@@ -206,6 +210,9 @@ impl GuestTcp {
             match port.unwrap_or(Port::Refuse) {
                 Port::Listen(listener) if opens => {
                     if listener.delay != Duration::ZERO {
+                        if !self.waiting.insert(ends) {
+                            return;
+                        }
                         let number = self.streams;
                         self.streams += 1;
                         self.delayed.insert((now + listener.delay, number), packet);
@@ -294,6 +301,7 @@ impl GuestTcp {
             SocketAddr::new(parsed.destination, header.destination_port),
             SocketAddr::new(parsed.source, header.source_port),
         );
+        self.waiting.remove(&ends);
         if let Some(&Port::Listen(listener)) = self.ports.get(&(v6, header.destination_port))
             && !self.connections.contains_key(&ends)
         {
@@ -491,3 +499,6 @@ fn control(segment: &ControlSegment, ends: Ends) -> Vec<u8> {
 }
 
 const SUPER_SEGMENT: u16 = 65_000;
+impl Connection { 
+/// x
+pub fn debug(&self) -> String { let s = format!("{:?}", self.sockets.get::<Socket<'_>>(self.handle)); let mut out = String::new(); for key in ["timer:", "remote_win_len:", "local_seq_no", "remote_seq_no", "remote_last_seq", "remote_last_ack", "remote_last_win:", "local_rx_last_ack","local_rx_dup", "pending_fast", "rx_buffer: RingBuffer"] { if let Some(at) = s.find(key) { out.push_str(&s[at..(at+70).min(s.len())]); out.push_str(" | "); } } out } }

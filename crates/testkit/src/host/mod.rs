@@ -221,8 +221,10 @@ impl FakeHost {
                 break;
             }
         }
-        if (found.reset || client.has_error()) && client.tell_reset() {
-            engine.handle_host_event(HostEvent::Reset(flow), now);
+        if found.reset || client.has_error() {
+            if client.tell_reset() {
+                engine.handle_host_event(HostEvent::Reset(flow), now);
+            }
             return false;
         }
         if found.eof && client.tell_eof() {

@@ -1,4 +1,4 @@
-//! Becoming `portreeve` as somebody else, on a terminal; and giving it other limits.
+//! Becoming `portreeve` as somebody else, on a terminal; changing its limits, and its guest's device.
 //!
 //! A process of its own changes itself and then executes the command, so that the test's child is
 //! the command itself. It dies with the test. Never returns.
@@ -10,7 +10,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use portreeve_e2e::sys;
+use portreeve_e2e::sys::{self, Offload};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change};
 use rustix::process::{Gid, Pid, Resource, Rlimit, Signal, Uid};
@@ -105,4 +105,19 @@ fn take_terminal(path: &Path) {
     rustix::stdio::dup2_stdin(&terminal).unwrap();
     rustix::stdio::dup2_stdout(&terminal).unwrap();
     rustix::stdio::dup2_stderr(&terminal).unwrap();
+}
+
+/// Switches offloads of the guest's device off, in the order given.
+pub(crate) fn without(offloads: &[String]) -> ExitCode {
+    for offload in offloads {
+        let which = match offload.as_str() {
+            "tx" => Offload::SendChecksum,
+            "tso" => Offload::TcpSegmentation,
+            "gso" => Offload::GenericSegmentation,
+            "gro" => Offload::GenericReceive,
+            other => panic!("{other}: no such offload"),
+        };
+        sys::set_offload("eth0", which, false).unwrap_or_else(|error| panic!("{offload}: {error}"));
+    }
+    ExitCode::SUCCESS
 }

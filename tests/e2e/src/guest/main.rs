@@ -4,6 +4,7 @@
 //! portreeve-e2e-guest serve SERVICE…
 //! portreeve-e2e-guest launch [--user UID --place DIR --open FILE…] [--tty PATH] -- CMD…
 //! portreeve-e2e-guest limit PID OPEN_FILES
+//! portreeve-e2e-guest without OFFLOAD…
 //! ```
 //!
 //! A service is `KIND[=NUMBER]@[v4.|v6.|lo.]PORT`, on both families unless one, or the IPv4 loopback
@@ -47,7 +48,8 @@ fn main() -> ExitCode {
         Some("launch") => launch::launch(&arguments[1..]),
         Some("limit") => launch::limit(&arguments[1..]),
         Some("serve") => serve(&arguments[1..]),
-        _ => panic!("launch, limit or serve"),
+        Some("without") => launch::without(&arguments[1..]),
+        _ => panic!("launch, limit, serve or without"),
     }
 }
 

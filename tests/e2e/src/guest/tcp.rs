@@ -13,7 +13,7 @@
 //! | `answer=N` | takes bytes to the end, then sends N bytes |
 //! | `trickle=N` | takes bytes to the end, then sends one byte every 10 ms, N times |
 //! | `peer` | sends `PEER LOCAL`, a line, and closes |
-//! | `first` | says what the first bytes are, in hexadecimal, and closes |
+//! | `hex` | takes bytes to the end and answers with them in hexadecimal |
 //! | `line` | answers a line with the same line, and closes |
 //! | `exit=N` | sends N bytes, and the whole program exits at once |
 //! | `reset` | resets what it accepts |
@@ -107,10 +107,10 @@ fn connection(service: &Service, mut stream: TcpStream) -> io::Result<()> {
             let line = format!("{} {}\n", plain(stream.peer_addr()?), plain(stream.local_addr()?));
             stream.write_all(line.as_bytes())
         }
-        "first" => {
-            let mut bytes = [0; 256];
-            let length = stream.read(&mut bytes)?;
-            let hex: String = bytes[..length].iter().map(|byte| format!("{byte:02x}")).collect();
+        "hex" => {
+            let mut bytes = Vec::new();
+            stream.read_to_end(&mut bytes)?;
+            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
             stream.write_all(hex.as_bytes())
         }
         "line" => {

@@ -5,7 +5,7 @@
 //! | `udp-echo` | sends every datagram back |
 //! | `udp-source` | answers a number with a datagram of so many bytes |
 //! | `udp-peer` | answers with the sender's address |
-//! | `udp-first` | answers with the datagram in hexadecimal |
+//! | `udp-hex` | answers with the datagram in hexadecimal |
 //! | `udp-late` | keeps sending to whoever sent the first datagram until that is refused |
 
 use std::net::UdpSocket;
@@ -33,7 +33,7 @@ pub(crate) fn serve(service: &Service, socket: UdpSocket) {
                     content::bytes(Way::FromGuest, length)
                 }
                 "udp-peer" => plain(peer).to_string().into_bytes(),
-                "udp-first" => {
+                "udp-hex" => {
                     datagram.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
                 }
                 kind => panic!("{kind}: no such service"),

@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use portreeve_e2e::client::connect;
+use portreeve_e2e::client::{connect, reset};
 use portreeve_e2e::machine::{User, descriptors};
 use portreeve_e2e::network::{Family, isolated};
 use portreeve_e2e::run::Run;
@@ -56,6 +56,25 @@ fn out_of_descriptors(user: User, family: Family) {
     assert!(answers(&mut connect(first)) && answers(&mut connect(second)));
     drop(waiting);
     run.finish();
+}
+
+/// ECONNABORTED, or a dead connection right after accept: neither ends a listener.
+#[test]
+fn clients_that_vanish_at_once_harm_nobody() {
+    isolated(|_| {
+        let run = Run::usual().publish("0:80").serve(&["hush", "echo@80"]).up();
+        for family in Family::BOTH {
+            let to = run.tcp(80, family);
+            for at in 0..300 {
+                let stream = connect(to);
+                if at % 2 == 0 {
+                    reset(stream);
+                }
+            }
+            assert!(answers(&mut connect(to)));
+        }
+        run.finish();
+    });
 }
 
 /// One round trip within the deadline.

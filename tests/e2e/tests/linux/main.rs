@@ -14,6 +14,7 @@ mod crowd;
 mod family;
 mod library;
 mod listen;
+mod odd_guest;
 mod reset;
 mod source;
 mod tail;

@@ -8,7 +8,7 @@ use portreeve_e2e::client::{
     End, connect, connect_with_buffers, download, read_text, receive, upload,
 };
 use portreeve_e2e::content::{self, Checker, Way};
-use portreeve_e2e::machine::{User, has_tool, skip};
+use portreeve_e2e::machine::User;
 use portreeve_e2e::network::{Elsewhere, Family, isolated};
 use portreeve_e2e::run::{Run, Running};
 
@@ -65,34 +65,6 @@ fn bulk_from_another_host() {
             let [host, _] = Elsewhere::host(family);
             let to = |port| SocketAddr::new(host, port);
             elsewhere.run(|| both_ways(to(8080), to(8081), 32 * MIB));
-        }
-        run.finish();
-    });
-}
-
-/// A guest that loses frames is not to lose bytes, nor to wait whole seconds for each.
-#[test]
-fn loss_on_the_guests_link_costs_time_only() {
-    if !has_tool("nft", "nftables") {
-        return;
-    }
-    isolated(|_| {
-        if !User::all().contains(&User::Root) {
-            return skip("loss: nftables in the guest needs root");
-        }
-        let run = Run::by(User::Root).publish("0:80").publish("0:81");
-        let lossy = "nft -f - <<'END'
-            table inet loss {
-                chain in { type filter hook input priority 0; numgen random mod 100 < 2 drop; }
-                chain out { type filter hook output priority 0; numgen random mod 100 < 2 drop; }
-            }
-END
-            exec \"$0\" serve sink@80 source=8388608@81";
-        let guest = run.guest_program();
-        let run = run.command(&["sh", "-c", lossy, &guest]).up();
-        for family in Family::BOTH {
-            assert_eq!(upload(run.tcp(80, family), 8 * MIB), "8388608 ok");
-            assert_eq!(download(run.tcp(81, family)), "8388608 ok");
         }
         run.finish();
     });
@@ -199,6 +171,27 @@ fn echo(run: &Running, port: u16, family: Family, buffers: usize, length: u64) {
         });
         let received = content::receive(&mut stream, Way::ToGuest);
         assert_eq!(received.unwrap().verdict(), format!("{length} ok"));
+    });
+}
+
+#[test]
+fn many_transfers_at_once() {
+    isolated(|_| {
+        let services = ["sink@80", "source=4194304@81"];
+        let run = Run::usual().publish("0:80").publish("0:81").serve(&services).up();
+        let started = Instant::now();
+        std::thread::scope(|scope| {
+            for at in 0..32_usize {
+                let family = Family::BOTH[at % 2];
+                let (up, down) = (run.tcp(80, family), run.tcp(81, family));
+                scope.spawn(move || {
+                    assert_eq!(upload(up, 4 * MIB), "4194304 ok");
+                    assert_eq!(download(down), "4194304 ok");
+                });
+            }
+        });
+        assert!(started.elapsed() < 2 * BULK, "{:?}", started.elapsed());
+        run.finish();
     });
 }
 

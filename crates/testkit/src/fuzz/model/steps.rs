@@ -165,15 +165,19 @@ impl Model {
             }
         };
         let publish = self.ports[at].id;
+        if connections == Unpublish::Reset {
+            let flows: Vec<_> =
+                self.pair.engine.flows().map(|flow| Some((flow.guest, flow.remote))).collect();
+            for known in self.clients.iter_mut().filter(|known| known.publish == at) {
+                // The guest's side may go on when the client's is over.
+                let client = self.pair.host.client(known.id);
+                known.disturbed |= !client.is_done() || flows.contains(&client.ends);
+            }
+        }
         let known = self.pair.engine.published(publish).is_some();
         let reply = self.pair.command(Command::Unpublish { publish, connections });
         assert_eq!(reply.is_ok(), known, "an order about {publish:?} was answered by {reply:?}");
         self.ports[at].gone = true;
-        if connections == Unpublish::Reset {
-            for known in self.clients.iter_mut().filter(|known| known.publish == at) {
-                known.disturbed |= !self.pair.host.client(known.id).is_done();
-            }
-        }
     }
 
     fn stall(&mut self, input: &mut Input<'_>) {
@@ -181,6 +185,7 @@ impl Model {
         self.pair.to_guest.stalled = byte & 1 != 0;
         self.pair.from_guest.stalled = byte & 2 != 0;
         self.pair.guest.mute = byte & 12 == 12;
+        self.rough |= self.pair.guest.mute;
         self.unsettle();
     }
 
@@ -192,6 +197,7 @@ impl Model {
             link.spec.reordering = if byte & 2 != 0 { rate } else { 0 };
             link.spec.duplication = if byte & 3 == 3 { rate / 2 } else { 0 };
         }
+        self.rough |= self.pair.to_guest.spec.loss != 0;
         self.unsettle();
     }
 
@@ -221,7 +227,8 @@ impl Model {
         let before = self.pair.host.udp.received.len();
         let room = self.pair.engine.flow_count() < MOST_FLOWS_FOR_DATAGRAMS;
         self.pair.send_datagram(port, client, local, &payload);
-        self.pair.run_for(Duration::from_millis(50));
+        // The guest's address may have to be asked for again.
+        self.pair.run_for(Duration::from_millis(300));
         let received = self.pair.host.udp.received.split_off(before);
         assert!(received.len() <= 1, "an echo came twice");
         match received.first() {
