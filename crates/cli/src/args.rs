@@ -22,7 +22,13 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
     /// What to log on standard error: error, warn, info, debug, trace, or a filter such as
     /// `portreeve=debug`
-    #[arg(long, global = true, value_name = "FILTER", env = "PORTREEVE_LOG", default_value = "warn")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILTER",
+        env = "PORTREEVE_LOG",
+        default_value = "warn"
+    )]
     pub(crate) log: String,
 }
 
@@ -104,7 +110,12 @@ pub(crate) struct RunArgs {
     #[arg(short, long)]
     pub(crate) quiet: bool,
     /// The command to run, and its arguments
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "CMD"
+    )]
     pub(crate) command: Vec<OsString>,
 }
 

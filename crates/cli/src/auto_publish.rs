@@ -15,8 +15,7 @@ use std::time::Duration;
 
 use portreeve::{Handle, Unpublish};
 use portreeve_types::{
-    HostBind, HostPorts, Listen, PublishItem, PublishRequest, PublishSpec, PublishedPort,
-    Transport,
+    HostBind, HostPorts, Listen, PublishItem, PublishRequest, PublishSpec, PublishedPort, Transport,
 };
 use procfs::net::TcpState;
 use procfs::process::Process;
@@ -123,9 +122,9 @@ impl Watch {
     }
 
     fn is_excluded(&self, (transport, port): Key) -> bool {
-        self.excluded.iter().any(|(ports, only)| {
-            ports.contains(&port) && only.is_none_or(|only| only == transport)
-        })
+        self.excluded
+            .iter()
+            .any(|(ports, only)| ports.contains(&port) && only.is_none_or(|only| only == transport))
     }
 
     fn publish(&mut self, key: Key) {
@@ -179,6 +178,8 @@ fn listening(pid: i32) -> procfs::ProcResult<Vec<Key>> {
 fn is_loopback(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => v4.is_loopback(),
-        IpAddr::V6(v6) => v6.is_loopback() || v6.to_ipv4_mapped().is_some_and(|v4| v4.is_loopback()),
+        IpAddr::V6(v6) => {
+            v6.is_loopback() || v6.to_ipv4_mapped().is_some_and(|v4| v4.is_loopback())
+        }
     }
 }

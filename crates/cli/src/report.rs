@@ -105,7 +105,8 @@ impl PortsFile {
         let regular = fs::metadata(path).map_or(true, |metadata| metadata.is_file());
         if regular {
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-            let mut file = tempfile::NamedTempFile::new_in(folder.unwrap_or_else(|| Path::new(".")))?;
+            let mut file =
+                tempfile::NamedTempFile::new_in(folder.unwrap_or_else(|| Path::new(".")))?;
             file.write_all(text.as_bytes())?;
             file.persist(path)?;
         } else {

@@ -99,7 +99,13 @@ impl Engine {
         self.icmp_unreachable(ip.destination, ip.source, Unreachable::Prohibited, &packet);
     }
 
-    fn icmp_unreachable(&mut self, source: IpAddr, guest: IpAddr, kind: Unreachable, packet: &[u8]) {
+    fn icmp_unreachable(
+        &mut self,
+        source: IpAddr,
+        guest: IpAddr,
+        kind: Unreachable,
+        packet: &[u8],
+    ) {
         let quote = packet.len().min(ICMP_QUOTE);
         let protocol = if guest.is_ipv6() { Protocol::ICMPV6 } else { Protocol::ICMP };
         let length = ICMP_HEADER_LEN + quote;

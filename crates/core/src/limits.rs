@@ -56,6 +56,5 @@ pub(crate) const EPHEMERAL_PROBES: usize = 512;
 /// Free sockets kept for the next connection, with their rings.
 pub(crate) const POOLED_STACKS: usize = 256;
 
-
 /// ICMP and ICMPv6 errors quote this much of a packet. RFC 1812 §4.3.2.3, RFC 4443 §3.1 (c).
 pub(crate) const ICMP_QUOTE: usize = 548;

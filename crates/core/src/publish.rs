@@ -46,8 +46,7 @@ impl PublishTable {
     ) -> PublishId {
         let id = PublishId(self.next);
         self.next += 1;
-        let entry =
-            PublishedEntry { transport, guest_port, source, flows: 0, draining: false };
+        let entry = PublishedEntry { transport, guest_port, source, flows: 0, draining: false };
         self.entries.insert(id, entry);
         id
     }

@@ -24,8 +24,8 @@ pub use datagram::{
 };
 pub use dial::{DialOptions, dial};
 pub use error::{ErrorClass, HostError};
-pub use interfaces::interface_addresses;
 pub use icmp::{RawIcmp, RefusedDatagram};
+pub use interfaces::interface_addresses;
 pub use limits::{fd_limit, raise_fd_limit};
 pub use listen::{Accepted, ListenOptions, Peer, TcpListener};
 pub use listen_unix::{PeerCredentials, UnixListener};

@@ -162,7 +162,9 @@ impl Driver {
                 }
             }
             let ordered = self.note_readiness(&events);
-            if (ordered || std::mem::take(&mut self.orders_left)) && self.carry_out_orders().is_break() {
+            if (ordered || std::mem::take(&mut self.orders_left))
+                && self.carry_out_orders().is_break()
+            {
                 break;
             }
             self.turn();

@@ -103,9 +103,7 @@ impl PublishError {
         let help = match error.source.kind() {
             io::ErrorKind::AddrInUse if !is_port => Some("another process listens there"),
             io::ErrorKind::PermissionDenied if !is_port => None,
-            io::ErrorKind::AddrInUse => {
-                Some("choose another host port, or 0 for any that is free")
-            }
+            io::ErrorKind::AddrInUse => Some("choose another host port, or 0 for any that is free"),
             io::ErrorKind::AddrNotAvailable => {
                 Some("the address is not one of this host's; `ip addr` lists them")
             }

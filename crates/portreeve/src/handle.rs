@@ -84,11 +84,7 @@ impl Handle {
     ///
     /// # Errors
     /// When there is no such port.
-    pub fn unpublish(
-        &self,
-        id: PublishId,
-        connections: Unpublish,
-    ) -> Result<(), UnpublishError> {
+    pub fn unpublish(&self, id: PublishId, connections: Unpublish) -> Result<(), UnpublishError> {
         self.ask(|reply| Order::Unpublish { id, connections, reply })
             .unwrap_or(Err(UnpublishError::Stopped))
     }

@@ -154,11 +154,8 @@ fn scoped(address: IpAddr, port: u16, interface: Option<&str>) -> SocketAddr {
 }
 
 fn inherited(fd: i32, transport: Transport) -> Result<Listener, HostError> {
-    let fault = |source: io::Error| HostError {
-        operation: "dup",
-        address: format!("fd:{fd}"),
-        source,
-    };
+    let fault =
+        |source: io::Error| HostError { operation: "dup", address: format!("fd:{fd}"), source };
     let owned: OwnedFd = crate::sys::duplicate(fd).map_err(fault)?;
     match transport {
         Transport::Tcp => TcpListener::from_fd(owned).map(Listener::Tcp),

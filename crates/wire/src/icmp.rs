@@ -91,7 +91,8 @@ fn quoted_key(packet: &[u8], v6: bool) -> Option<FlowKey> {
         (a.into(), b.into(), fixed[6], IPV6_HEADER_LEN)
     } else {
         let fixed: &[u8; IPV4_HEADER_LEN] = packet.first_chunk()?;
-        let address = |at: usize| IpAddr::from([fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]]);
+        let address =
+            |at: usize| IpAddr::from([fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]]);
         (address(12), address(16), fixed[9], usize::from(fixed[0] & 0x0f) * 4)
     };
     if !matches!(protocol, Protocol::TCP | Protocol::UDP) {

@@ -147,11 +147,7 @@ struct UpperLayer {
     fragment: Option<Fragment>,
 }
 
-fn walk_extension_headers(
-    packet: &[u8],
-    first: u8,
-    end: usize,
-) -> Result<UpperLayer, PacketError> {
+fn walk_extension_headers(packet: &[u8], first: u8, end: usize) -> Result<UpperLayer, PacketError> {
     let (mut protocol, mut at, mut fragment) = (first, IPV6_HEADER_LEN, None);
     for count in 0.. {
         if !matches!(protocol, HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION_OPTIONS) {

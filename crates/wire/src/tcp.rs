@@ -188,9 +188,8 @@ impl ControlSegment {
         out[13] = if self.reset { FLAG_RST } else { 0 }
             | if self.acknowledgement.is_some() { FLAG_ACK } else { 0 };
         out[14..16].copy_from_slice(&self.window.to_be_bytes());
-        let sum =
-            checksum::pseudo_header(source, destination, Protocol::TCP, TCP_HEADER_LEN)
-                + checksum::sum(out);
+        let sum = checksum::pseudo_header(source, destination, Protocol::TCP, TCP_HEADER_LEN)
+            + checksum::sum(out);
         out[16..18].copy_from_slice(&checksum::finish(sum).to_be_bytes());
     }
 }

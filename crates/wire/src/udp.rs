@@ -49,7 +49,12 @@ impl UdpHeader {
 ///
 /// # Panics
 /// When `out` is shorter than a header, or the payload longer than a length field can say.
-pub fn emit_header(source: (IpAddr, u16), destination: (IpAddr, u16), payload: &[u8], out: &mut [u8]) {
+pub fn emit_header(
+    source: (IpAddr, u16),
+    destination: (IpAddr, u16),
+    payload: &[u8],
+    out: &mut [u8],
+) {
     let length = UDP_HEADER_LEN + payload.len();
     let field = u16::try_from(length).expect("a datagram of at most 65,535 bytes");
     let out = &mut out[..UDP_HEADER_LEN];

@@ -71,11 +71,8 @@ impl Engine {
     }
 
     fn udp_flow_of(&mut self, datagram: &IncomingDatagram<'_>) -> Option<FlowId> {
-        let client = ClientKey {
-            publish: datagram.publish,
-            client: datagram.client,
-            local: datagram.local,
-        };
+        let client =
+            ClientKey { publish: datagram.publish, client: datagram.client, local: datagram.local };
         if let Some(&id) = self.clients.get(&client) {
             return Some(id);
         }
@@ -94,11 +91,11 @@ impl Engine {
         let key = self.udp_key(&client, entry.guest_port, entry.source, answered)?;
         let now = self.now;
         let body = Body::Udp(Udp {
-                local: datagram.local,
-                answered: false,
-                refused_elsewhere: false,
-                last_moved: now,
-            });
+            local: datagram.local,
+            answered: false,
+            refused_elsewhere: false,
+            last_moved: now,
+        });
         let id = self.flows.insert(key, |id| Flow {
             publish: Some(datagram.publish),
             client: Some(datagram.client),
@@ -118,8 +115,7 @@ impl Engine {
     pub(crate) fn udp_try_other_family(&mut self, id: FlowId) -> bool {
         let Some(flow) = self.flows.get(id) else { return false };
         let (Body::Udp(udp), Some(client)) = (&flow.body, flow.client) else { return false };
-        let Some(publish) = flow.publish.filter(|_| !udp.answered && !udp.refused_elsewhere)
-        else {
+        let Some(publish) = flow.publish.filter(|_| !udp.answered && !udp.refused_elsewhere) else {
             return false;
         };
         let client = ClientKey { publish, client, local: udp.local };
@@ -127,9 +123,8 @@ impl Engine {
         let Some(mode) = self.published.get(publish).map(|entry| entry.source) else {
             return false;
         };
-        let Some(key) = self
-            .udp_key(&client, port, mode, Some(!v6))
-            .filter(|key| key.guest.is_ipv6() != v6)
+        let Some(key) =
+            self.udp_key(&client, port, mode, Some(!v6)).filter(|key| key.guest.is_ipv6() != v6)
         else {
             return false;
         };
@@ -153,13 +148,10 @@ impl Engine {
         let v4 = addressing.ipv4.map(|v4| (IpAddr::V4(v4.guest), IpAddr::V4(v4.gateway)));
         let v6 = addressing.ipv6.map(|v6| (IpAddr::V6(v6.guest), IpAddr::V6(v6.gateway)));
         let families = if client.client.is_ipv6() { [v6, v4] } else { [v4, v6] };
-        let (guest, gateway) = families
-            .into_iter()
-            .flatten()
-            .max_by_key(|(guest, _)| {
-                let own = guest.is_ipv6() == client.client.is_ipv6();
-                (wanted == Some(guest.is_ipv6()), own)
-            })?;
+        let (guest, gateway) = families.into_iter().flatten().max_by_key(|(guest, _)| {
+            let own = guest.is_ipv6() == client.client.is_ipv6();
+            (wanted == Some(guest.is_ipv6()), own)
+        })?;
         let address = client.client.ip();
         let preserve = mode == SourceMode::Preserve
             && address.is_ipv6() == guest.is_ipv6()
@@ -168,8 +160,7 @@ impl Engine {
         let guest = SocketAddr::new(guest, port);
         let flows = &self.flows;
         let key = |port| FlowKey::udp(guest, SocketAddr::new(source, port));
-        let picked =
-            self.ports.pick(client.client.port(), |port| flows.find(&key(port)).is_none());
+        let picked = self.ports.pick(client.client.port(), |port| flows.find(&key(port)).is_none());
         if picked.is_none() {
             self.drop(DropReason::FlowLimit);
         }

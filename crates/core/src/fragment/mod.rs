@@ -28,11 +28,8 @@ pub(crate) struct Pieces {
 
 impl Pieces {
     pub(crate) fn new(length: usize, mtu: usize, v6: bool, identification: u32) -> Self {
-        let (header, fragment_header) = if v6 {
-            (IPV6_HEADER_LEN, IPV6_FRAGMENT_HEADER_LEN)
-        } else {
-            (IPV4_HEADER_LEN, 0)
-        };
+        let (header, fragment_header) =
+            if v6 { (IPV6_HEADER_LEN, IPV6_FRAGMENT_HEADER_LEN) } else { (IPV4_HEADER_LEN, 0) };
         let step = if header + length <= mtu {
             length
         } else {
@@ -77,8 +74,11 @@ pub(crate) fn fill_tcp_checksum(packet: &mut [u8], upper: usize) {
         }
     };
     let v6 = upper == IPV6_HEADER_LEN;
-    let (source, destination) =
-        if v6 { (address(true, 8), address(true, 24)) } else { (address(false, 12), address(false, 16)) };
+    let (source, destination) = if v6 {
+        (address(true, 8), address(true, 24))
+    } else {
+        (address(false, 12), address(false, 16))
+    };
     let length = packet.len() - upper;
     let at = upper + 16;
     packet[at..at + 2].fill(0);

@@ -87,7 +87,9 @@ impl Reassembly {
         };
         let start = fragment.offset as usize;
         let end = start + data.len();
-        if data.is_empty() || end > max_datagram(ip.source.is_ipv6()) || (fragment.more && !data.len().is_multiple_of(8))
+        if data.is_empty()
+            || end > max_datagram(ip.source.is_ipv6())
+            || (fragment.more && !data.len().is_multiple_of(8))
         {
             return Joined::Dropped(DropReason::FragmentMalformed);
         }

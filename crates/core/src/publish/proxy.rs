@@ -5,8 +5,8 @@
 
 use std::net::SocketAddr;
 
-use ppp::{v1, v2};
 use portreeve_types::SourceMode;
+use ppp::{v1, v2};
 
 use crate::engine::host::Accepted;
 
@@ -68,11 +68,7 @@ mod tests {
     use portreeve_types::PublishId;
 
     fn accepted(client: &str, local: &str) -> Accepted {
-        Accepted {
-            publish: PublishId(0),
-            client: client.parse().ok(),
-            local: local.parse().ok(),
-        }
+        Accepted { publish: PublishId(0), client: client.parse().ok(), local: local.parse().ok() }
     }
 
     #[test]
@@ -92,12 +88,7 @@ mod tests {
         assert_eq!(header.protocol, v2::Protocol::Stream);
         assert_eq!(
             header.addresses,
-            v2::Addresses::IPv4(v2::IPv4::new(
-                [192, 0, 2, 7],
-                [192, 0, 2, 1],
-                5555,
-                80
-            ))
+            v2::Addresses::IPv4(v2::IPv4::new([192, 0, 2, 7], [192, 0, 2, 1], 5555, 80))
         );
         let bytes = preamble(SourceMode::ProxyV2, &accepted("", ""));
         assert_eq!(v2::Header::try_from(&*bytes).unwrap().command, v2::Command::Local);

@@ -180,7 +180,7 @@ fn unreachable(
     };
     // Where the socket is bound to one address that is the one; else the report may know.
     let bound_to = (!bound.ip().is_unspecified()).then_some(bound);
-    let local = bound_to
-        .or_else(|| report.local.map(|address| SocketAddr::new(address, bound.port())));
+    let local =
+        bound_to.or_else(|| report.local.map(|address| SocketAddr::new(address, bound.port())));
     Some(HostEvent::ClientUnreachable { publish, client: report.destination, local, kind })
 }

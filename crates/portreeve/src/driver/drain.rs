@@ -50,7 +50,8 @@ impl Drain {
 impl Driver {
     pub(super) fn check_drain(&mut self, now: Instant) {
         let Some(drain) = self.drain.as_ref().filter(|drain| now >= drain.next) else { return };
-        let (quiet, patience, before) = (now.since(drain.moved) >= QUIET, drain.patience, drain.progress);
+        let (quiet, patience, before) =
+            (now.since(drain.moved) >= QUIET, drain.patience, drain.progress);
         let mut unfinished = self.lingering.len();
         let mut progress = Progress { from_guest: 0, unsent: self.lingering.unsent(), flows: 0 };
         for flow in self.core.flows() {

@@ -97,9 +97,7 @@ impl Listeners {
     /// Closes every listener for connections; UDP sockets stay, for what the guest still sends.
     pub(super) fn remove_streams(&mut self) {
         for slot in &mut self.slots {
-            if let Some(entry) =
-                slot.take_if(|entry| !matches!(entry.listener, Listener::Udp(_)))
-            {
+            if let Some(entry) = slot.take_if(|entry| !matches!(entry.listener, Listener::Udp(_))) {
                 self.by_id.remove(&entry.port.id);
             }
         }
@@ -165,9 +163,9 @@ impl Listeners {
 
     /// Whether a listener that does not pause may have a client.
     pub(super) fn any_ready(&self) -> bool {
-        self.ready.iter().any(|&slot| {
-            matches!(self.slots.get(slot), Some(Some(entry)) if entry.pause.is_none())
-        })
+        self.ready
+            .iter()
+            .any(|&slot| matches!(self.slots.get(slot), Some(Some(entry)) if entry.pause.is_none()))
     }
 
     /// When the first pause is over.
@@ -277,8 +275,7 @@ impl Driver {
                 let registry = self.poll.registry();
                 if let Err(error) = self.streams.insert(registry, id, client.stream) {
                     tracing::warn!(%error, "watching a client's socket");
-                    self.core
-                        .handle_host_event(portreeve_core::HostEvent::Reset(id), now);
+                    self.core.handle_host_event(portreeve_core::HostEvent::Reset(id), now);
                 }
             }
             Err(_) => client.stream.reset(),

@@ -25,12 +25,25 @@ pub(crate) enum Order {
         connections: Unpublish,
         reply: SyncSender<Result<(), UnpublishError>>,
     },
-    Ports { reply: SyncSender<Vec<PublishedPort>> },
-    Flows { reply: SyncSender<Vec<FlowSummary>> },
-    Counters { reply: SyncSender<Counters> },
-    DriverStats { reply: SyncSender<DriverStats> },
-    Subscribe { reply: SyncSender<Events> },
-    Drain { patience: Duration, reply: SyncSender<Drained> },
+    Ports {
+        reply: SyncSender<Vec<PublishedPort>>,
+    },
+    Flows {
+        reply: SyncSender<Vec<FlowSummary>>,
+    },
+    Counters {
+        reply: SyncSender<Counters>,
+    },
+    DriverStats {
+        reply: SyncSender<DriverStats>,
+    },
+    Subscribe {
+        reply: SyncSender<Events>,
+    },
+    Drain {
+        patience: Duration,
+        reply: SyncSender<Drained>,
+    },
     Stop,
 }
 
@@ -139,11 +152,7 @@ impl Driver {
         Ok(ports)
     }
 
-    fn unpublish(
-        &mut self,
-        id: PublishId,
-        connections: Unpublish,
-    ) -> Result<(), UnpublishError> {
+    fn unpublish(&mut self, id: PublishId, connections: Unpublish) -> Result<(), UnpublishError> {
         let port = self.listeners.remove(id).ok_or(UnpublishError::Unknown(id))?;
         self.withdraw(id, connections);
         self.publish_event(&Event::Unpublished(port));

@@ -186,8 +186,7 @@ impl Driver {
     fn relay_failed(&mut self, id: FlowId, now: Instant) {
         let Some(host) = self.streams.get_mut(id) else { return };
         let dialing = self.core.flow(id).is_some_and(|f| f.phase == Some(Phase::DialingGuest));
-        let stuck_too_long =
-            host.stuck_since.is_some_and(|since| now >= since + self.close_grace);
+        let stuck_too_long = host.stuck_since.is_some_and(|since| now >= since + self.close_grace);
         if dialing || host.ended || !host.readable || stuck_too_long {
             self.core.handle_host_event(HostEvent::Reset(id), now);
         } else if self.core.to_guest_room(id) != 0 {

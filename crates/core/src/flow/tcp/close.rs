@@ -6,10 +6,10 @@
 
 use std::time::Duration;
 
-use super::stack::EndpointStatus;
-use super::time_wait::TimeWait;
 use super::Tcp;
 use super::relay::Wake;
+use super::stack::EndpointStatus;
+use super::time_wait::TimeWait;
 use crate::drop_reason::DropReason;
 use crate::engine::Engine;
 use crate::engine::event::{CloseReason, Event, RefuseReason};
@@ -179,8 +179,7 @@ impl Engine {
         }
         self.counters.flows_closed += 1;
         if let Some(info) = self.flow_info(id) {
-            self.events
-                .push(Event::FlowClosed { flow: info, reason: CloseReason::StackFault });
+            self.events.push(Event::FlowClosed { flow: info, reason: CloseReason::StackFault });
         }
         self.tcp_remove(id);
     }

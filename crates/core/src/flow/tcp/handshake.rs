@@ -143,8 +143,7 @@ impl Engine {
         let target = attempts.targets.get(attempts.current)?;
         let flows = &self.flows;
         let key = |port| FlowKey::tcp(target.guest, SocketAddr::new(target.source, port));
-        let port =
-            self.ports.pick(target.port, |port| flows.find(&key(port)).is_none())?;
+        let port = self.ports.pick(target.port, |port| flows.find(&key(port)).is_none())?;
         let key = key(port);
         let sequence = self.seed.initial_sequence(&key, self.now);
         Some((key, self.stack.connect(&key, sequence)))

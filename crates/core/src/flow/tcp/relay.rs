@@ -123,12 +123,8 @@ impl Engine {
             tcp::set_max_segment_size(&mut packet[upper..length], self.link_segment(v6));
         }
         let mut offload = VirtioNetHdr::default();
-        let pseudo = checksum::pseudo_header(
-            key.remote.ip(),
-            key.guest.ip(),
-            Protocol::TCP,
-            length - upper,
-        );
+        let pseudo =
+            checksum::pseudo_header(key.remote.ip(), key.guest.ip(), Protocol::TCP, length - upper);
         let at = upper + usize::from(TCP_CHECKSUM_OFFSET);
         if self.config.link.checksum {
             packet[at..at + 2].copy_from_slice(&checksum::fold(pseudo).to_be_bytes());
