@@ -49,11 +49,16 @@ pub(crate) fn run(args: RunArgs) -> Result<u8, Failure> {
         PortsFile::write(path, &ports)
             .map_err(|error| Failure::ours(format_args!("{}: {error}", path.display())))
     });
-    let _ports_file = ports_file.transpose()?;
+    let ports_file = ports_file.transpose()?;
     let auto = AutoPublish::start(&specs, &args, &engine, sandbox.guest_pid(), ports);
     let mut running = sandbox.start()?;
     let status = running.wait()?;
     drop(auto);
+    drop(ports_file);
+    // The guest's kernel may still have to send what the command wrote, so its network stays.
+    // Signals are ours again: whoever waits for a client must be able to stop waiting.
+    let _network = running.netns().try_clone_to_owned().map_err(Failure::ours)?;
+    drop(running);
     if let Drained::Stalled { flows } = engine.drain(args.drain) {
         report::warning(format_args!(
             "{flows} connections took nothing for {}; what they had not taken may be lost",

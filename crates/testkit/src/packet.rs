@@ -83,12 +83,8 @@ impl Segment {
         upper[18..20].copy_from_slice(&self.urgent.to_be_bytes());
         upper[TCP_HEADER_LEN..].copy_from_slice(&options);
         upper.extend_from_slice(&self.payload);
-        let sum = checksum::pseudo_header(
-            self.from.ip(),
-            self.to.ip(),
-            Protocol::TCP,
-            upper.len(),
-        ) + checksum::sum(&upper);
+        let sum = checksum::pseudo_header(self.from.ip(), self.to.ip(), Protocol::TCP, upper.len())
+            + checksum::sum(&upper);
         upper[16..18].copy_from_slice(&checksum::finish(sum).to_be_bytes());
         ip(self.from.ip(), self.to.ip(), Protocol::TCP, &upper, None)
     }

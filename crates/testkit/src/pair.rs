@@ -279,7 +279,7 @@ impl Pair {
             .guest
             .tcp
             .connections()
-            .map(|c| (c.ends, c.state(), c.unacknowledged(), c.peer.check.length(), c.debug()))
+            .map(|c| (c.ends, c.state(), c.unacknowledged(), c.peer.check.length()))
             .take(10)
             .collect();
         format!(
@@ -416,7 +416,10 @@ impl Pair {
 /// A client with buffers of 64 KiB, from an address that no guest can take for its own.
 pub fn client_spec(publish: PublishId, app: App, v6: bool) -> ClientSpec {
     let (address, local) = if v6 {
-        (([0x2001, 0xdb8, 0, 0, 0, 0, 0, 7], 0).into(), ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1], 80).into())
+        (
+            ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 7], 0).into(),
+            ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1], 80).into(),
+        )
     } else {
         (([192, 0, 2, 7], 0).into(), ([192, 0, 2, 1], 80).into())
     };

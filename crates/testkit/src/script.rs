@@ -79,8 +79,8 @@ impl Script {
 
     /// Sends a segment and moves on behind it.
     pub fn send(&mut self, pair: &mut Pair, segment: &Segment) {
-        let control = u32::from(segment.flags & flag::SYN != 0)
-            + u32::from(segment.flags & flag::FIN != 0);
+        let control =
+            u32::from(segment.flags & flag::SYN != 0) + u32::from(segment.flags & flag::FIN != 0);
         self.sequence =
             segment.sequence.wrapping_add(segment.payload.len() as u32).wrapping_add(control);
         pair.guest.send_segment(segment);

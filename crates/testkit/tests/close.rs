@@ -115,8 +115,10 @@ fn what_a_guest_sent_before_its_reset_is_delivered_first() {
         assert_eq!(pair.guest.tcp.find(ends).unwrap().unacknowledged(), 0);
         pair.guest.tcp.abort(ends);
         pair.run_for(Duration::from_secs(5));
-        assert_eq!(pair.engine.flow(pair.client(client).flow.unwrap()).unwrap().phase,
-            Some(Phase::GuestGone));
+        assert_eq!(
+            pair.engine.flow(pair.client(client).flow.unwrap()).unwrap().phase,
+            Some(Phase::GuestGone)
+        );
         pair.host.peer_mut(client).app = App::open(0);
         pair.run_for(SOON);
         assert_eq!(pair.client(client).peer.check.length(), 200_000, "all that was acknowledged");

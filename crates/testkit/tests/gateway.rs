@@ -146,8 +146,7 @@ fn the_gateway_answers_echo_and_nobody_else_does() {
         let (guest, gateway) = (pair.guest.address(is_v6), pair.guest.gateway(is_v6));
         let elsewhere: IpAddr =
             if is_v6 { "2001:db8::9".parse() } else { "192.0.2.9".parse() }.unwrap();
-        let (kind, protocol) =
-            if is_v6 { (128, Protocol::ICMPV6) } else { (8, Protocol::ICMP) };
+        let (kind, protocol) = if is_v6 { (128, Protocol::ICMPV6) } else { (8, Protocol::ICMP) };
         for length in [8, 9, 64, 1400] {
             for (to, answered) in [(gateway, true), (elsewhere, false)] {
                 let mut message = vec![0u8; length];

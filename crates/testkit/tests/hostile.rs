@@ -41,8 +41,7 @@ fn faults(pair: &Pair) -> u64 {
 
 /// Hands a segment to the engine, which gets no chance to say anything before the next.
 fn deliver(pair: &mut Pair, segment: &Segment) {
-    let mut frame =
-        ethernet(pair.guest.nic.mac, pair.guest.nic.gateway_mac, &segment.packet());
+    let mut frame = ethernet(pair.guest.nic.mac, pair.guest.nic.gateway_mac, &segment.packet());
     pair.engine.handle_guest_frame(&VirtioNetHdr::default(), &mut frame, pair.now());
 }
 
@@ -626,11 +625,7 @@ fn errors_about_strangers_and_malformed_errors_are_counted() {
     let (mut pair, client) = dialled(PairSpec::default(), false, App::open(0));
     pair.run_for(SOON);
     let (guest, gateway) = (pair.guest.address(false), pair.guest.gateway(false));
-    let stranger = Segment::new(
-        SocketAddr::new(gateway, 9),
-        SocketAddr::new(guest, 9),
-        flag::SYN,
-    );
+    let stranger = Segment::new(SocketAddr::new(gateway, 9), SocketAddr::new(guest, 9), flag::SYN);
     pair.guest.refuse_by_icmp(&stranger);
     for length in 0..40 {
         let mut message = vec![0u8; length];

@@ -6,7 +6,7 @@ use std::time::Duration;
 use portreeve_core::{Event, RefuseReason};
 use portreeve_testkit::guest::tcp::Ends;
 use portreeve_testkit::{
-    App, ClientId, ClientSpec, End, Listener, LinkSpec, Pair, PairSpec, Port, client_spec,
+    App, ClientId, ClientSpec, End, LinkSpec, Listener, Pair, PairSpec, Port, client_spec,
 };
 use portreeve_types::SourceMode;
 
@@ -108,8 +108,7 @@ fn a_service_on_one_family_is_reached_from_both() {
             for client_v6 in [false, true] {
                 let mut pair = one_family(serves, other);
                 let port = pair.publish_tcp(80);
-                let client =
-                    pair.connect_with(client_spec(port, App::source(10_000), client_v6));
+                let client = pair.connect_with(client_spec(port, App::source(10_000), client_v6));
                 let limit = match other {
                     Port::Silent => Duration::from_millis(400),
                     Port::Refuse | Port::Listen(_) => Duration::from_millis(20),
@@ -144,10 +143,7 @@ fn both_families_refused_or_silent_in_any_mixture() {
 fn a_guest_that_answers_slower_than_the_fallback_is_still_reached() {
     // Both families answer after longer than one attempt is given at first.
     let mut pair = Pair::new(PairSpec::default());
-    let listener = Listener {
-        delay: Duration::from_millis(400),
-        ..Listener::new(App::ECHO)
-    };
+    let listener = Listener { delay: Duration::from_millis(400), ..Listener::new(App::ECHO) };
     pair.guest.listen(80, listener);
     let port = pair.publish_tcp(80);
     let client = pair.connect(port, App::source(1000));

@@ -107,7 +107,10 @@ fn a_source_that_the_guest_could_not_answer_falls_back_to_the_gateway() {
 #[test]
 fn a_client_whose_family_the_service_does_not_serve_is_seen_as_the_gateway() {
     let mut pair = Pair::new(PairSpec::default());
-    pair.guest.tcp.ports.insert((true, 80), portreeve_testkit::Port::Listen(Listener::new(App::ECHO)));
+    pair.guest
+        .tcp
+        .ports
+        .insert((true, 80), portreeve_testkit::Port::Listen(Listener::new(App::ECHO)));
     let port = pair.publish(Transport::Tcp, 80, Some(SourceMode::Preserve));
     let client = client_at(port, "192.0.2.7:40000".parse().ok(), App::source(1000));
     let client = pair.connect_with(client);
@@ -168,9 +171,8 @@ const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
 #[test]
 fn a_proxy_header_names_the_client() {
-    let header = |client: &str| {
-        preamble(SourceMode::ProxyV2, Preamble::ProxyV2, client.parse().ok())
-    };
+    let header =
+        |client: &str| preamble(SourceMode::ProxyV2, Preamble::ProxyV2, client.parse().ok());
     let v4 = header("192.0.2.7:40000");
     let ends = [192, 0, 2, 7, 192, 0, 2, 1, 0x9c, 0x40, 0x1f, 0x90];
     assert_eq!(v4, [SIGNATURE, &[0x21, 0x11, 0, 12], &ends].concat());

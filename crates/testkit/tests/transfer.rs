@@ -51,8 +51,7 @@ fn the_same_seed_gives_the_same_run() {
         let mut pair = Pair::new(PairSpec::default().rough().seeded(seed));
         pair.guest.listen(80, Listener::new(App::ECHO));
         let port = pair.publish_tcp(80);
-        let clients: Vec<_> =
-            (0..5).map(|_| pair.connect(port, App::source(50_000))).collect();
+        let clients: Vec<_> = (0..5).map(|_| pair.connect(port, App::source(50_000))).collect();
         for client in clients {
             pair.run_until(Duration::from_secs(600), |pair| pair.client(client).is_done());
         }
@@ -153,11 +152,8 @@ fn a_slow_reader_over_a_rough_link_is_never_forgotten() {
             spec.config.limits.to_guest_ring = 8192;
             let mut pair = Pair::new(spec);
             let reader = App { reading: slow, ..App::source(60_000) };
-            let listener = Listener {
-                receive_buffer: 8192,
-                send_buffer: 8192,
-                ..Listener::new(reader)
-            };
+            let listener =
+                Listener { receive_buffer: 8192, send_buffer: 8192, ..Listener::new(reader) };
             pair.guest.listen(80, listener);
             let port = pair.publish_tcp(80);
             let mut spec = client_spec(port, reader, v6);

@@ -89,7 +89,8 @@ fn every_client_has_a_mapping_of_its_own() {
         assert_eq!(back.payload, text.as_bytes(), "everybody gets his own answer");
     }
     assert_eq!(pair.engine.flow_count(), 2 * clients.len());
-    let mut sources: Vec<_> = pair.guest.udp.received.iter().map(|datagram| datagram.from).collect();
+    let mut sources: Vec<_> =
+        pair.guest.udp.received.iter().map(|datagram| datagram.from).collect();
     sources.sort_unstable();
     sources.dedup();
     assert_eq!(sources.len(), 2 * clients.len(), "each is somebody else to the guest");

@@ -142,8 +142,10 @@ pub struct ControlSegment {
     pub sequence: u32,
     /// Acknowledgement number; `None` leaves the ACK flag off.
     pub acknowledgement: Option<u32>,
-    /// Whether it is a reset; otherwise it is a bare acknowledgement.
+    /// Whether it is a reset; otherwise it is an acknowledgement.
     pub reset: bool,
+    /// Whether it ends the stream.
+    pub fin: bool,
     /// Window to advertise, unscaled.
     pub window: u16,
 }
@@ -169,6 +171,7 @@ impl ControlSegment {
             sequence,
             acknowledgement,
             reset: true,
+            fin: false,
             window: 0,
         })
     }
@@ -186,6 +189,7 @@ impl ControlSegment {
         out[8..12].copy_from_slice(&self.acknowledgement.unwrap_or(0).to_be_bytes());
         out[12] = 5 << 4;
         out[13] = if self.reset { FLAG_RST } else { 0 }
+            | if self.fin { FLAG_FIN } else { 0 }
             | if self.acknowledgement.is_some() { FLAG_ACK } else { 0 };
         out[14..16].copy_from_slice(&self.window.to_be_bytes());
         let sum = checksum::pseudo_header(source, destination, Protocol::TCP, TCP_HEADER_LEN)

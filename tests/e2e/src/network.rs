@@ -11,7 +11,7 @@
 
 use std::fs::File;
 use std::io::Write as _;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::panic::resume_unwind;
 use std::process::{Command, Stdio};
@@ -124,6 +124,18 @@ impl Elsewhere {
         }
     }
 
+    /// A port of the test's own side at its link-local address, as seen from over here.
+    pub fn host_link_local(port: u16) -> SocketAddr {
+        let any = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let scope = rustix::net::netdevice::name_to_index(any, "client0").unwrap();
+        SocketAddrV6::new(HOST_LINK_LOCAL, port, 0, scope).into()
+    }
+
+    /// The link-local address over here.
+    pub fn address_link_local() -> IpAddr {
+        CLIENT_LINK_LOCAL.into()
+    }
+
     fn new() -> Self {
         let namespace = on_another_thread(|| {
             sys::unshare_network().unwrap();
@@ -136,7 +148,8 @@ impl Elsewhere {
              addr add 198.18.0.11/24 dev outer0\n\
              addr add {HOST_V6}/64 dev outer0 nodad\n\
              addr add {HOST_V6_SECOND}/64 dev outer0 nodad\n\
-             link set outer0 up\n"
+             addr add {HOST_LINK_LOCAL}/64 dev outer0 nodad\n\
+             link set outer0 addrgenmode none up\n"
         ));
         let elsewhere = Self { namespace };
         elsewhere.run(|| {
@@ -144,7 +157,8 @@ impl Elsewhere {
                 "link set lo up\n\
                  addr add 198.18.0.2/24 dev client0\n\
                  addr add {CLIENT_V6}/64 dev client0 nodad\n\
-                 link set client0 up\n"
+                 addr add {CLIENT_LINK_LOCAL}/64 dev client0 nodad\n\
+                 link set client0 addrgenmode none up\n"
             ));
         });
         elsewhere
@@ -169,6 +183,8 @@ fn on_another_thread<R: Send>(job: impl FnOnce() -> R + Send) -> R {
     })
 }
 
+const HOST_LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x11);
+const CLIENT_LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x22);
 const HOST_V6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0x7072, 0, 0, 0, 0, 0, 1);
 const HOST_V6_SECOND: Ipv6Addr = Ipv6Addr::new(0xfd77, 0x7072, 0, 0, 0, 0, 0, 0x11);
 const CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0x7072, 0, 0, 0, 0, 0, 2);

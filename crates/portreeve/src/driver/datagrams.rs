@@ -40,6 +40,11 @@ impl Datagrams {
         Self { received: RecvBatch::new(), outgoing: BTreeMap::new(), touched: Vec::new(), icmp }
     }
 
+    /// Whether datagrams wait for a host socket.
+    pub(super) fn any_waiting(&self) -> bool {
+        self.outgoing.values().any(|batch| !batch.is_empty())
+    }
+
     pub(super) fn tell_unreachable(
         &self,
         _publish: PublishId,

@@ -15,9 +15,11 @@ use crate::handle::Drained;
 
 /// How often progress is looked at: the kernel does not report an emptied send queue.
 const INTERVAL: Duration = Duration::from_millis(2);
-/// The guest's own kernel is given this long without a frame before a flow without bytes counts
-/// as finished: what a command wrote before it exited may not have been sent yet.
-const QUIET: Duration = Duration::from_millis(50);
+/// The guest's own kernel is given this long without a frame before an open flow without bytes
+/// counts as finished: what a command wrote before it exited may not have been sent yet, or may
+/// have to be sent again. Linux does so after 200 ms and then after 400 ms (tcp(7), RFC 6298 §5.5).
+/// A flow whose process is gone does not wait for it: its end comes by itself.
+const QUIET: Duration = Duration::from_secs(1);
 
 pub(super) struct Drain {
     patience: Duration,
@@ -51,7 +53,7 @@ impl Driver {
     pub(super) fn check_drain(&mut self, now: Instant) {
         let Some(drain) = self.drain.as_ref().filter(|drain| now >= drain.next) else { return };
         let (quiet, patience, before) =
-            (now.since(drain.moved) >= QUIET, drain.patience, drain.progress);
+            (now.since(drain.moved) >= QUIET.min(drain.patience), drain.patience, drain.progress);
         let mut unfinished = self.lingering.len();
         let mut progress = Progress { from_guest: 0, unsent: self.lingering.unsent(), flows: 0 };
         for flow in self.core.flows() {
@@ -70,7 +72,10 @@ impl Driver {
             drain.moved = now;
         }
         let stalled = now.since(drain.moved) >= patience;
-        if unfinished == 0 || stalled {
+        // A frame that has not been looked at belongs to nobody yet.
+        let unread = self.link_state.readable && !self.link_state.gone;
+        let empty = unfinished == 0 && !unread && !self.datagrams.any_waiting();
+        if empty || stalled {
             let outcome = if unfinished == 0 {
                 Drained::Complete
             } else {

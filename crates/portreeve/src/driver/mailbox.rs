@@ -94,6 +94,8 @@ impl Driver {
             Order::Drain { patience, reply } => {
                 self.listeners.remove_streams();
                 self.drain = Some(Drain::new(patience, reply, self.clock.now()));
+                // What came before this order is to be looked at, whoever was told of it.
+                self.link_state.readable = true;
             }
             Order::Stop => {}
         }

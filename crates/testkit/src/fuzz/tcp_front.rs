@@ -26,7 +26,8 @@ pub fn fuzz_tcp_front(data: &[u8]) {
     if flags & 1 != 0 {
         spec = spec.offloaded();
     }
-    spec.config.limits.from_guest_ring = [4096, 65_536, 131_072, 262_144][usize::from(flags >> 1) & 3];
+    spec.config.limits.from_guest_ring =
+        [4096, 65_536, 131_072, 262_144][usize::from(flags >> 1) & 3];
     spec.config.limits.to_guest_ring = [4096, 65_536][usize::from(flags >> 3) & 1];
     let v6 = flags & 16 != 0;
     let mut pair = Pair::new(spec);

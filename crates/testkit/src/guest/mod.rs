@@ -3,6 +3,7 @@
 //! Owns its addresses, its ARP, neighbour discovery and ICMP, and routes the rest to `tcp.rs` and
 //! `udp.rs`. Every frame it gets is judged by its card (`nic.rs`).
 
+pub mod connection;
 mod device;
 pub mod nic;
 pub mod tcp;
@@ -13,13 +14,13 @@ use std::net::{IpAddr, SocketAddr};
 
 use portreeve_core::{Instant, LinkOffloads};
 use portreeve_types::Addressing;
+use portreeve_wire::VirtioNetHdr;
 use portreeve_wire::arp::{ARP_LEN, Arp, ArpOperation};
 use portreeve_wire::ethernet::{ETHERNET_HEADER_LEN, EtherType, EthernetHeader};
 use portreeve_wire::icmp::{self, Unreachable};
 use portreeve_wire::ndp::{NEIGHBOR_LEN, Neighbor};
 use portreeve_wire::packet::{IpPacket, Protocol};
 use portreeve_wire::tcp::TcpHeader;
-use portreeve_wire::VirtioNetHdr;
 
 use crate::packet::{self, Segment};
 use nic::{Arrived, Nic, framed};
@@ -161,7 +162,9 @@ impl Guest {
     pub fn receive(&mut self, frame: &[u8], now: Instant) {
         let arrived = match self.nic.receive(frame) {
             Ok(arrived) => arrived,
-            Err(wrong) => panic!("the engine made a frame that is wrong: {wrong}\n{:02x?}", head(frame)),
+            Err(wrong) => {
+                panic!("the engine made a frame that is wrong: {wrong}\n{:02x?}", head(frame))
+            }
         };
         if self.mute {
             return;
@@ -281,8 +284,7 @@ impl Guest {
         };
         let mut upper = [0; NEIGHBOR_LEN];
         answer.emit(link.guest, source, &mut upper);
-        let packet =
-            packet::ip(link.guest.into(), source.into(), Protocol::ICMPV6, &upper, None);
+        let packet = packet::ip(link.guest.into(), source.into(), Protocol::ICMPV6, &upper, None);
         self.send_packet(&packet);
     }
 }

@@ -174,8 +174,7 @@ impl Nic {
             if let Some(size) = segment.filter(|&s| length > usize::from(s) + header.header_len) {
                 link.gso = if v6 { GsoType::Tcp6 } else { GsoType::Tcp4 };
                 link.gso_size = size;
-                link.hdr_len =
-                    (ETHERNET_HEADER_LEN + ip.payload.start + header.header_len) as u16;
+                link.hdr_len = (ETHERNET_HEADER_LEN + ip.payload.start + header.header_len) as u16;
             }
         }
         framed(&link, &ethernet(self.mac, self.gateway_mac, &packet))

@@ -10,16 +10,16 @@ use std::time::Duration;
 use portreeve_core::Instant;
 use portreeve_wire::packet::IpPacket;
 use portreeve_wire::tcp::{self, ControlSegment, TcpHeader};
-use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
+use smoltcp::iface::{Config, Interface, SocketSet};
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::time::Instant as StackInstant;
 use smoltcp::wire::{HardwareAddress, IpListenEndpoint};
 
+use super::connection::{self, Connection, Revival};
 use super::device::{GuestDevice, stack_time};
 use super::nic;
 use crate::app::{App, Peer, Reading};
 use crate::content::StreamId;
-use crate::packet::ip;
 
 /// Guest and other end of a connection.
 pub type Ends = (SocketAddr, SocketAddr);
@@ -53,30 +53,6 @@ impl Listener {
     pub const fn new(app: App) -> Self {
         Self { receive_buffer: 65_536, send_buffer: 65_536, delay: Duration::ZERO, app }
     }
-}
-
-/// One connection, alive or over.
-#[derive(Debug)]
-pub struct Connection {
-    /// Both ends, the guest's first.
-    pub ends: Ends,
-    /// Its application.
-    pub peer: Peer,
-    /// Whether the handshake was completed.
-    pub established: bool,
-    /// Whether the other end reset it.
-    pub reset: bool,
-    /// Whether the other end's FIN has arrived.
-    pub fin: bool,
-    /// Whether the guest reset it.
-    pub aborted: bool,
-    sockets: SocketSet<'static>,
-    handle: SocketHandle,
-    /// Segment size of the other end, when it was hidden from smoltcp.
-    segment: Option<u16>,
-    armed: Option<Instant>,
-    /// Next sequence and acknowledgement number of what it sends.
-    last_sent: (u32, u32),
 }
 
 /// All TCP of a guest.
@@ -137,6 +113,12 @@ impl GuestTcp {
         self.connections
             .get(&ends)
             .or_else(|| self.ended.iter().rev().find(|connection| connection.ends == ends))
+    }
+
+    /// The latest connection with these ends that was established.
+    pub fn opened(&self, ends: Ends) -> Option<&Connection> {
+        let own = |c: &&Connection| c.ends == ends && c.established;
+        self.connections.get(&ends).filter(own).or_else(|| self.ended.iter().rev().find(own))
     }
 
     /// The latest connection that reads or has read from `stream`.
@@ -224,7 +206,7 @@ impl GuestTcp {
                 Port::Listen(_) | Port::Refuse => {
                     let length = segment.len() - header.header_len;
                     if let Some(reset) = ControlSegment::reset_for(&header, length) {
-                        out.push(Outgoing { packet: control(&reset, ends), segment: None });
+                        out.push(Outgoing::plain(connection::packet(ends.0, ends.1, &reset)));
                     }
                     return;
                 }
@@ -238,6 +220,9 @@ impl GuestTcp {
         if connection.awaits_only_fin_ack(&header, parsed.payload.len()) {
             return;
         }
+        if header.ack && !header.rst {
+            connection.heard = (header.acknowledgement, header.window);
+        }
         let open = connection.state() != State::Closed;
         let mut device = GuestDevice::receiving(self.device_mtu(), packet);
         let Some(connection) = self.connections.get_mut(&ends) else { return };
@@ -245,10 +230,8 @@ impl GuestTcp {
         let state = connection.state();
         connection.established |=
             !matches!(state, State::Listen | State::SynReceived | State::Closed);
-        connection.fin |= matches!(
-            state,
-            State::CloseWait | State::LastAck | State::Closing | State::TimeWait
-        );
+        connection.fin |=
+            matches!(state, State::CloseWait | State::LastAck | State::Closing | State::TimeWait);
         // In LAST-ACK a reset and the last acknowledgement both lead to CLOSED.
         connection.reset |= header.rst && open && state == State::Closed;
         // A reset sends a half-open connection back to LISTEN; a fresh SYN finds the port anyway.
@@ -313,8 +296,7 @@ impl GuestTcp {
 
     fn accept(&mut self, ends: Ends, listener: &Listener, segment: Option<u16>) {
         let buffer = |length| SocketBuffer::new(vec![0; length]);
-        let mut socket =
-            Socket::new(buffer(listener.receive_buffer), buffer(listener.send_buffer));
+        let mut socket = Socket::new(buffer(listener.receive_buffer), buffer(listener.send_buffer));
         let (address, port) = (ends.0.ip().into(), ends.0.port());
         let listening = socket.listen(IpListenEndpoint { addr: Some(address), port });
         assert!(listening.is_ok(), "a fresh socket listens");
@@ -334,12 +316,15 @@ impl GuestTcp {
             segment: segment.filter(|_| self.super_segments),
             armed: None,
             last_sent: (0, 0),
+            heard: (0, 0),
+            stopped_at: None,
         };
         self.connections.insert(ends, connection);
     }
 
     fn drive(&mut self, ends: Ends, now: Instant, room: usize, out: &mut Vec<Outgoing>) {
         let mtu = self.device_mtu();
+        self.revive(ends, now, out);
         loop {
             let Some(connection) = self.connections.get_mut(&ends) else { return };
             connection.run(now);
@@ -363,8 +348,12 @@ impl GuestTcp {
         }
         let stack = self.interface.poll_at(stack_time(now), &connection.sockets);
         let stack = stack.map(|at| Instant::from_micros(at.total_micros().unsigned_abs()));
+        let stopped = connection.is_stopped(stack).then(|| now + STOPPED);
+        connection.stopped_at = stopped.map(|at| connection.stopped_at.unwrap_or(at));
         let reading = connection.peer.next_read(now).filter(|_| connection.readable());
-        let Some(at) = stack.into_iter().chain(reading).min() else { return };
+        let Some(at) = stack.into_iter().chain(reading).chain(connection.stopped_at).min() else {
+            return;
+        };
         let at = at.max(now + Duration::from_micros(100));
         if connection.armed.is_none_or(|armed| at < armed) {
             if let Some(armed) = connection.armed {
@@ -372,6 +361,30 @@ impl GuestTcp {
             }
             connection.armed = Some(at);
             self.timers.insert((at, ends));
+        }
+    }
+
+    /// Gets a connection going again whose socket has stopped for long enough.
+    fn revive(&mut self, ends: Ends, now: Instant, out: &mut Vec<Outgoing>) {
+        let mtu = self.device_mtu();
+        let Some(connection) = self.connections.get_mut(&ends) else { return };
+        if connection.stopped_at.is_none_or(|at| now < at) {
+            return;
+        }
+        connection.stopped_at = None;
+        let timer = self.interface.poll_at(stack_time(now), &connection.sockets);
+        if !connection.is_stopped(timer.map(|_| now)) {
+            return;
+        }
+        match connection.revival() {
+            Revival::Send(packet) => out.push(Outgoing::plain(packet)),
+            Revival::Hear(packet) => {
+                for _ in 0..3 {
+                    let mut device = GuestDevice::receiving(mtu, packet.clone());
+                    let sockets = &mut connection.sockets;
+                    self.interface.poll_ingress_single(stack_time(now), &mut device, sockets);
+                }
+            }
         }
     }
 
@@ -393,8 +406,10 @@ impl GuestTcp {
                 let length = (parsed.payload.len() - header.header_len) as u32
                     + u32::from(header.syn)
                     + u32::from(header.fin);
-                connection.last_sent =
-                    (header.sequence.wrapping_add(length), header.acknowledgement);
+                let (end, before) = (header.sequence.wrapping_add(length), connection.last_sent.0);
+                // A repeated segment moves nothing back.
+                let onward = header.syn || end.wrapping_sub(before) < 1 << 31;
+                connection.last_sent = (if onward { end } else { before }, header.acknowledgement);
             }
         }
         out.push(Outgoing { packet, segment });
@@ -416,69 +431,6 @@ impl GuestTcp {
     }
 }
 
-impl Connection {
-    /// Where its socket stands.
-    pub fn state(&self) -> State {
-        self.sockets.get::<Socket<'_>>(self.handle).state()
-    }
-
-    /// Bytes of its own stream that the other end has not acknowledged.
-    pub fn unacknowledged(&self) -> usize {
-        self.sockets.get::<Socket<'_>>(self.handle).send_queue()
-    }
-
-    fn socket_mut(&mut self) -> &mut Socket<'static> {
-        self.sockets.get_mut(self.handle)
-    }
-
-    fn readable(&self) -> bool {
-        self.sockets.get::<Socket<'_>>(self.handle).recv_queue() != 0
-    }
-
-    /// Whether a segment says no more than that the FIN has not arrived. The third of these makes
-    /// smoltcp 0.14 stop its timer, and the FIN would never be repeated.
-    fn awaits_only_fin_ack(&self, header: &TcpHeader, length: usize) -> bool {
-        let finishing = matches!(self.state(), State::FinWait1 | State::Closing | State::LastAck);
-        let bare = length == header.header_len && !header.syn && !header.fin && !header.rst;
-        let (sequence, acknowledgement) = self.last_sent;
-        finishing
-            && bare
-            && self.unacknowledged() == 0
-            && header.acknowledgement.wrapping_add(1) == sequence
-            && header.sequence == acknowledgement
-    }
-
-    fn is_over(&self) -> bool {
-        let socket = self.sockets.get::<Socket<'_>>(self.handle);
-        socket.state() == State::Closed && socket.remote_endpoint().is_none()
-    }
-
-    /// One turn of the application.
-    fn run(&mut self, now: Instant) {
-        let Self { peer, sockets, handle, fin, .. } = self;
-        let socket = sockets.get_mut::<Socket<'_>>(*handle);
-        loop {
-            let appetite = peer.appetite(now);
-            if appetite == 0 || socket.recv_queue() == 0 {
-                break;
-            }
-            let _ = socket.recv(|bytes| {
-                let length = bytes.len().min(appetite);
-                peer.read(&bytes[..length], now);
-                (length, ())
-            });
-        }
-        peer.eof |= *fin && socket.recv_queue() == 0;
-        while peer.to_write() != 0 && socket.can_send() {
-            let _ = socket.send(|space| (peer.write(space), ()));
-        }
-        let open = matches!(socket.state(), State::Established | State::CloseWait);
-        if open && peer.wants_finish() {
-            socket.close();
-        }
-    }
-}
-
 /// A packet for the link, and the size to which its TCP segment must be cut.
 #[derive(Debug)]
 pub struct Outgoing {
@@ -492,13 +444,6 @@ impl Outgoing {
     }
 }
 
-fn control(segment: &ControlSegment, ends: Ends) -> Vec<u8> {
-    let mut upper = [0; tcp::TCP_HEADER_LEN];
-    segment.emit(ends.0.ip(), ends.1.ip(), &mut upper);
-    ip(ends.0.ip(), ends.1.ip(), portreeve_wire::packet::Protocol::TCP, &upper, None)
-}
-
+/// How long a stopped socket is left alone: smoltcp's shortest retransmission timer.
+const STOPPED: Duration = Duration::from_secs(1);
 const SUPER_SEGMENT: u16 = 65_000;
-impl Connection { 
-/// x
-pub fn debug(&self) -> String { let s = format!("{:?}", self.sockets.get::<Socket<'_>>(self.handle)); let mut out = String::new(); for key in ["timer:", "remote_win_len:", "local_seq_no", "remote_seq_no", "remote_last_seq", "remote_last_ack", "remote_last_win:", "local_rx_last_ack","local_rx_dup", "pending_fast", "rx_buffer: RingBuffer"] { if let Some(at) = s.find(key) { out.push_str(&s[at..(at+70).min(s.len())]); out.push_str(" | "); } } out } }

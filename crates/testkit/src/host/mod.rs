@@ -108,8 +108,7 @@ impl FakeHost {
     ) -> ClientId {
         let id = ClientId(self.clients.len());
         let mut client = Client::new(spec, StreamId(id.0 as u64 + 1));
-        let accepted =
-            Accepted { publish: spec.publish, client: spec.address, local: spec.local };
+        let accepted = Accepted { publish: spec.publish, client: spec.address, local: spec.local };
         match engine.handle_accepted(&accepted, now) {
             Ok(flow) => {
                 client.flow = Some(flow);

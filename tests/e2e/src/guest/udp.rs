@@ -6,6 +6,7 @@
 //! | `udp-source` | answers a number with a datagram of so many bytes |
 //! | `udp-peer` | answers with the sender's address |
 //! | `udp-hex` | answers with the datagram in hexadecimal |
+//! | `udp-exit=N` | answers with N datagrams of 1000 bytes, and the whole program exits at once |
 //! | `udp-late` | keeps sending to whoever sent the first datagram until that is refused |
 
 use std::net::UdpSocket;
@@ -31,6 +32,13 @@ pub(crate) fn serve(service: &Service, socket: UdpSocket) {
                 "udp-source" => {
                     let length = String::from_utf8_lossy(datagram).parse().unwrap();
                     content::bytes(Way::FromGuest, length)
+                }
+                "udp-exit" => {
+                    for at in 0..service.number() {
+                        let number = (at as u8).to_be_bytes();
+                        socket.send_to(&number.repeat(1000), peer).unwrap();
+                    }
+                    std::process::exit(0)
                 }
                 "udp-peer" => plain(peer).to_string().into_bytes(),
                 "udp-hex" => {

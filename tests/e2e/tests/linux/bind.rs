@@ -1,10 +1,12 @@
 //! Ports that cannot be bound: the call fails, says where and why, and nothing of it stays.
 
+use std::fs;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::unix::net::{UnixListener, UnixStream};
 
 use portreeve_e2e::machine::{User, skip};
 use portreeve_e2e::network::{Family, isolated};
-use portreeve_e2e::run::{Outcome, Run};
+use portreeve_e2e::run::{Outcome, Run, file_in, open_directory};
 
 /// A run that must fail before its command starts.
 fn failure(run: Run, words: &[&str]) -> Outcome {
@@ -45,7 +47,7 @@ fn a_port_without_the_right_to_it() {
             return skip("ports below 1024: there is no ordinary user");
         }
         let sysctl = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
-        if std::fs::read_to_string(sysctl).is_ok_and(|start| start.trim() == "0") {
+        if fs::read_to_string(sysctl).is_ok_and(|start| start.trim() == "0") {
             return skip("ports below 1024: everybody may bind them here");
         }
         let run = || Run::by(User::Ordinary);
@@ -69,6 +71,32 @@ fn an_address_that_is_not_the_hosts() {
             let outcome = failure(run, &["/sys/http.sock", "Permission denied"]);
             assert!(!outcome.err.contains("CAP_NET_BIND_SERVICE"), "no port: {outcome:?}");
         }
+    });
+}
+
+/// Somebody's file is not in the way of a socket; the socket would be in its.
+#[test]
+fn a_path_that_is_taken() {
+    isolated(|_| {
+        for user in User::all() {
+            let directory = open_directory();
+            let (file, name) = file_in(&directory, "precious");
+            fs::write(&file, "precious").unwrap();
+            failure(Run::by(user).publish(&format!("unix:{name}:80")), &["precious"]);
+            assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
+            let (socket, name) = file_in(&directory, "socket");
+            let _listener = UnixListener::bind(&socket).unwrap();
+            failure(Run::by(user).publish(&format!("unix:{name}:80")), &["socket", "in use"]);
+            UnixStream::connect(&socket).unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_list_of_ports_that_cannot_be_written() {
+    isolated(|_| {
+        let run = Run::usual().publish("0:80").with(&["--ports-file", "/nowhere/ports"]);
+        failure(run, &["/nowhere/ports", "No such file"]);
     });
 }
 

@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
-use portreeve_e2e::client::{End, connect, exchange, receive, refusal};
+use portreeve_e2e::client::{End, ask, connect, exchange, receive, refusal, udp};
 use portreeve_e2e::content::{self, Way};
 use portreeve_e2e::machine::User;
 use portreeve_e2e::network::{Family, isolated};
@@ -133,18 +133,18 @@ fn a_silent_guest_is_given_its_time_and_no_more() {
 fn the_first_connection_works_before_the_guest_has_sent_anything() {
     isolated(|_| {
         for (option, family) in [("--ipv4-only", Family::V4), ("--ipv6-only", Family::V6)] {
+            let mut soonest = Duration::MAX;
             for _ in 0..3 {
-                let run = Run::usual().with(&[option]).publish("0:80").publish("0:81/udp");
-                let run = run.serve(&["line@80", "udp-echo@81"]).up();
+                let run = Run::usual().with(&[option]).publish("0:80").serve(&["line@80"]).up();
                 let started = Instant::now();
                 assert_eq!(exchange(run.tcp(80, family), "hello").unwrap(), "hello\n");
-                let took = started.elapsed();
-                assert!(took < Duration::from_millis(150), "{took:?}");
+                soonest = soonest.min(started.elapsed());
                 run.finish();
             }
+            assert!(soonest < Duration::from_millis(100), "{soonest:?}");
             let run = Run::usual().with(&[option]).publish("0:81/udp").serve(&["udp-echo@81"]).up();
-            let socket = portreeve_e2e::client::udp(run.udp(81, family));
-            assert_eq!(portreeve_e2e::client::ask(&socket, b"hello").unwrap(), b"hello");
+            let socket = udp(run.udp(81, family));
+            assert_eq!(ask(&socket, b"hello").unwrap(), b"hello");
             run.finish();
         }
     });

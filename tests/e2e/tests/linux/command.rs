@@ -1,7 +1,7 @@
 //! The command: its exit, its signals, its input and output, and that nothing outlives it.
 
 use std::io::{Read as _, Write as _};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use portreeve_e2e::client::{connect, exchange, read_text, try_connect};
@@ -9,7 +9,7 @@ use portreeve_e2e::content::{self, Way};
 use portreeve_e2e::machine::{User, eventually, family, is_running, users_of};
 use portreeve_e2e::network::{Family, isolated};
 use portreeve_e2e::run::{Run, file_in, open_directory};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
 #[test]
 fn exit_codes_are_the_commands_or_dockers() {
@@ -144,6 +144,53 @@ fn nothing_outlives_the_command() {
                 assert!(!is_running(id), "{id} still runs");
             }
             assert!(users_of(&namespace).is_empty());
+        }
+    });
+}
+
+/// As the kernel does when memory runs out.
+#[test]
+fn a_guest_that_is_killed_ends_the_run() {
+    isolated(|_| {
+        for user in User::all() {
+            let run = Run::by(user).publish("0:80").serve(&["hold@80"]).up();
+            let mut stream = connect(run.tcp(80, Family::V6));
+            // Unread bytes in the guest make its end a reset.
+            stream.write_all(b"x").unwrap();
+            std::thread::sleep(Duration::from_millis(50));
+            let init = i32::try_from(run.init()).ok().and_then(Pid::from_raw).unwrap();
+            kill_process(init, Signal::KILL).unwrap();
+            let outcome = run.end();
+            assert_eq!(outcome.code, Some(137), "{outcome:?}");
+            let error = stream.read(&mut [0; 1]).unwrap_err();
+            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+        }
+    });
+}
+
+/// Descriptors 0 to 2 would go to sockets otherwise.
+#[test]
+fn closed_standard_streams_are_nobodys() {
+    isolated(|_| {
+        for user in User::all() {
+            let directory = open_directory();
+            let (list, name) = file_in(&directory, "ports");
+            let run = Run::by(user).publish("0:80").with(&["--ports-file", &name]);
+            let run = run.serve(&["stay", "line@80"]);
+            let launcher = run.launcher();
+            let mut words = vec![launcher.get_program()];
+            words.extend(launcher.get_args());
+            let mut child = Command::new("sh")
+                .args(["-c", "exec \"$0\" \"$@\" <&- >&- 2>&-"])
+                .args(words)
+                .spawn()
+                .unwrap();
+            eventually("published", || list.exists());
+            let ports = std::fs::read_to_string(&list).unwrap();
+            let at = ports.lines().next().unwrap().rsplit(' ').next().unwrap().parse().unwrap();
+            eventually("served", || exchange(at, "hello").is_ok_and(|line| line == "hello\n"));
+            child.kill().unwrap();
+            child.wait().unwrap();
         }
     });
 }

@@ -93,6 +93,26 @@ fn ranges_keep_their_order() {
 }
 
 #[test]
+fn hundreds_of_ports() {
+    portreeve::raise_fd_limit().unwrap();
+    isolated(|network| {
+        if !network.is_own() {
+            return;
+        }
+        let services: Vec<String> = (7000..7400).map(|port| format!("line@{port}")).collect();
+        let services: Vec<&str> = services.iter().map(String::as_str).collect();
+        let run = Run::usual().publish("7000-7399:7000-7399").serve(&services).up();
+        for port in 7000..7400 {
+            let family = Family::BOTH[usize::from(port) % 2];
+            let text = port.to_string();
+            let answer = exchange((family.loopback(), port).into(), &text).unwrap();
+            assert_eq!(answer, format!("{port}\n"));
+        }
+        run.finish();
+    });
+}
+
+#[test]
 fn the_first_free_port_of_a_range() {
     isolated(|network| {
         if !network.is_own() {

@@ -88,6 +88,28 @@ fn preserved_it_is_the_client() {
     });
 }
 
+/// A link-local client means nothing in the guest: there it is the gateway; and it is answered.
+#[test]
+fn a_link_local_client_is_served() {
+    isolated(|network| {
+        let Some(elsewhere) = network.elsewhere() else { return };
+        for source in ["gateway", "preserve"] {
+            let run = Run::usual().with(&["--source", source]);
+            let run = run.publish("[::]:7000:80").publish("[::]:7000:82/udp");
+            let run = run.serve(&["peer@80", "udp-peer@82"]).up();
+            elsewhere.run(|| {
+                let to = Elsewhere::host_link_local(PUBLISHED);
+                let (peer, local, client) = seen(to);
+                assert_eq!(client.ip(), Elsewhere::address_link_local());
+                assert!(on_one_link(peer.ip(), local.ip()), "{peer} and {local}");
+                let seen = String::from_utf8(ask(&udp(to), b"who").unwrap()).unwrap();
+                assert_eq!(seen.parse::<SocketAddr>().unwrap().ip(), peer.ip());
+            });
+            run.finish();
+        }
+    });
+}
+
 /// Two clients may have one port number between them.
 #[test]
 fn preserved_clients_with_the_same_port_are_two() {

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use portreeve_e2e::client::{End, ask, connect, connect_with_buffers, download, receive, udp};
 use portreeve_e2e::content::{Checker, Way};
-use portreeve_e2e::machine::User;
+use portreeve_e2e::machine::{User, eventually, has_tool, is_running, skip};
 use portreeve_e2e::network::{Family, isolated};
-use portreeve_e2e::run::Run;
+use portreeve_e2e::run::{Run, file_in, open_directory};
+use rustix::process::Signal;
 
 #[test]
 fn what_is_sent_right_before_the_exit_arrives() {
@@ -82,6 +83,73 @@ fn a_client_that_takes_nothing_is_waited_for_as_long_as_asked() {
         let (checker, end) = taken_by_nobody(400_000);
         assert!(checker.received() < 400_000, "{checker:?}");
         assert!(matches!(end, End::Reset), "{end:?}");
+    });
+}
+
+/// What the guest's kernel has to send again, it sends after the command's end.
+#[test]
+fn a_link_that_loses_does_not_lose_the_tail() {
+    if !has_tool("nft", "nftables") {
+        return;
+    }
+    isolated(|_| {
+        if !User::all().contains(&User::Root) {
+            return skip("a lossy guest: nftables in it needs root");
+        }
+        for family in Family::BOTH {
+            let run = Run::by(User::Root).publish("0:80");
+            // Of the segments with the last bytes and the FIN, two of three are lost.
+            let script = "nft 'table inet loss { chain out { type filter hook output priority 0;
+                    tcp flags & fin == fin numgen inc mod 3 < 2 drop; }; }'
+                exec \"$0\" serve exit=2097152@80";
+            let guest = run.guest_program();
+            let run = run.command(&["sh", "-c", script, &guest]).up();
+            assert_eq!(download(run.tcp(80, family)), "2097152 ok");
+            let outcome = run.end();
+            assert!(!outcome.err.contains("warning"), "{outcome:?}");
+        }
+    });
+}
+
+#[test]
+fn datagrams_sent_right_before_the_exit_arrive() {
+    isolated(|_| {
+        for family in Family::BOTH {
+            let run = Run::usual().publish("0:80/udp").serve(&["udp-exit=200@80"]).up();
+            let socket = udp(run.udp(80, family));
+            socket.send(b"go").unwrap();
+            for at in 0..200_u8 {
+                let mut datagram = [0; 2000];
+                let length = socket
+                    .recv(&mut datagram)
+                    .unwrap_or_else(|error| panic!("{family:?}: {error} instead of datagram {at}"));
+                assert_eq!(datagram[..length], [at; 1000]);
+            }
+            assert_eq!(run.end().code, Some(0));
+        }
+    });
+}
+
+/// Who waits for a client must be able to stop waiting.
+#[test]
+fn a_signal_ends_the_wait_for_a_client() {
+    isolated(|_| {
+        for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+            let directory = open_directory();
+            let (list, name) = file_in(&directory, "ports");
+            let run = Run::usual().with(&["--drain", "1h", "--ports-file", &name]);
+            let run = run.publish("0:80").serve(&["exit=400000@80"]).up();
+            let stream = connect_with_buffers(run.tcp(80, Family::V4), 16 << 10);
+            let init = run.init();
+            eventually("the command has ended", || !is_running(init));
+            std::thread::sleep(Duration::from_millis(200));
+            run.signal(signal);
+            let asked = Instant::now();
+            let outcome = run.end();
+            assert!(asked.elapsed() < Duration::from_secs(2), "{outcome:?}");
+            assert!(!list.exists(), "a list of ports that are gone");
+            drop(stream);
+        }
     });
 }
 

@@ -55,6 +55,22 @@ fn bulk_at_every_mtu() {
 }
 
 #[test]
+fn an_mtu_out_of_range_is_refused() {
+    isolated(|_| {
+        for (mtu, family) in [("575", "--ipv4-only"), ("1279", "--ipv6-only"), ("65521", "-q")] {
+            let run = Run::usual().with(&["--mtu", mtu, family]).command(&["echo", "started"]);
+            let outcome = run.outcome();
+            assert_eq!((outcome.code, &*outcome.out), (Some(125), ""), "{outcome:?}");
+            assert!(outcome.err.contains("mtu"), "{outcome:?}");
+        }
+        let run = Run::usual().with(&["--mtu", "576", "--ipv4-only"]).publish("0:80");
+        let run = run.publish("0:81").serve(&["sink@80", "source=8388608@81"]).up();
+        both_ways(run.tcp(80, Family::V6), run.tcp(81, Family::V4), 8 * MIB);
+        run.finish();
+    });
+}
+
+#[test]
 fn bulk_from_another_host() {
     isolated(|network| {
         let Some(elsewhere) = network.elsewhere() else { return };

@@ -159,6 +159,7 @@ impl Engine {
         {
             self.stack.release_idle(endpoint);
         }
+        self.tcp_revive(id);
         // smoltcp's own timers run when it is asked for a frame, which is when the link has room;
         // the flow's own deadlines must not wait for that.
         self.mark_egress(id);

@@ -75,6 +75,7 @@ impl Engine {
             preamble,
             attempts,
             last_sent: (0, 0),
+            heard: (0, 0),
         };
         let body = Body::Tcp(Box::new(tcp));
         let id = self.flows.insert(key, |id| Flow {

@@ -12,6 +12,7 @@
 mod close;
 mod handshake;
 mod relay;
+mod revive;
 mod segment;
 mod sequence;
 pub(crate) mod stack;
@@ -19,6 +20,8 @@ pub(crate) mod time_wait;
 mod window;
 
 pub(crate) use handshake::Attempts;
+
+use portreeve_wire::tcp::TcpHeader;
 
 use crate::flow::state::Phase;
 use crate::time::Instant;
@@ -51,6 +54,25 @@ pub(crate) struct Tcp {
     pub(crate) preamble: Box<[u8]>,
     /// Which guest addresses to dial, and what became of them.
     pub(crate) attempts: Attempts,
-    /// Our sequence and acknowledgement numbers behind the last segment sent.
+    /// Our sequence and acknowledgement numbers behind the last segment sent; a repeated segment
+    /// does not move the former back.
     pub(crate) last_sent: (u32, u32),
+    /// Acknowledgement number and window, as it stands in the header, of the guest's last segment.
+    pub(crate) heard: (u32, u16),
+}
+
+impl Tcp {
+    /// A segment with so many bytes of data was sent.
+    pub(crate) fn on_sent(&mut self, header: &TcpHeader, length: usize) {
+        self.guard.on_sent(header);
+        if header.rst {
+            return;
+        }
+        // The low 32 bits are meant: sequence numbers wrap.
+        let advance = length as u32 + u32::from(header.syn) + u32::from(header.fin);
+        let end = header.sequence.wrapping_add(advance);
+        let (before, _) = self.last_sent;
+        let onward = header.syn || end.wrapping_sub(before) < 1 << 31;
+        self.last_sent = (if onward { end } else { before }, header.acknowledgement);
+    }
 }

@@ -8,6 +8,7 @@ use portreeve_wire::packet::{IPV4_HEADER_LEN, IPV6_HEADER_LEN, Protocol};
 use portreeve_wire::tcp::{self, TCP_CHECKSUM_OFFSET, TcpHeader};
 use portreeve_wire::{GsoType, VirtioNetHdr, checksum};
 
+use super::revive::revive_at;
 use super::stack::StackFault;
 use crate::engine::Engine;
 use crate::flow::state::Phase;
@@ -114,11 +115,8 @@ impl Engine {
         let upper = if v6 { IPV6_HEADER_LEN } else { IPV4_HEADER_LEN };
         let guest_segment = tcp.guest_segment;
         let Some(header) = TcpHeader::parse(&packet[upper..length]) else { return 0 };
-        tcp.guard.on_sent(&header);
         let payload = length - upper - header.header_len;
-        // The low 32 bits are meant: sequence numbers wrap.
-        let advance = payload as u32 + u32::from(header.syn) + u32::from(header.fin);
-        tcp.last_sent = (header.sequence.wrapping_add(advance), header.acknowledgement);
+        tcp.on_sent(&header, payload);
         if header.syn {
             tcp::set_max_segment_size(&mut packet[upper..length], self.link_segment(v6));
         }
@@ -188,9 +186,15 @@ impl Engine {
             }
             let polled = wake == Wake::Any
                 && tcp.time_wait_since.is_none_or(|since| now < since + TIME_WAIT_EGRESS);
-            if let Some(at) = self.stack.poll_at(endpoint, now).filter(|_| polled) {
+            if polled {
+                let timer = self.stack.poll_at(endpoint, now);
                 // smoltcp may say "now" for something it will not send; a loop that obeys spins.
-                consider(at.max(now + Duration::from_millis(1)));
+                if let Some(at) = timer {
+                    consider(at.max(now + Duration::from_millis(1)));
+                }
+                if let Some(at) = revive_at(tcp, timer, now) {
+                    consider(at);
+                }
             }
         }
         match next {

@@ -83,6 +83,11 @@ impl Engine {
         let offload = self.segments_offloaded(ip.destination.is_ipv6());
         let Some(tcp) = self.flows.get_mut(id).and_then(Flow::tcp_mut) else { return };
         tcp.last_heard = now;
+        let (acknowledged, _) = tcp.heard;
+        let onward = header.syn || header.acknowledgement.wrapping_sub(acknowledged) < 1 << 31;
+        if header.ack && !header.rst && onward {
+            tcp.heard = (header.acknowledgement, header.window);
+        }
         let segment = &mut packet[ip.payload.clone()];
         // Only the SYN that the socket will take may say where the window is and how large segments
         // are; any other would lead the guard astray.
@@ -129,20 +134,18 @@ impl Engine {
         let Some(tcp) = self.flows.get_mut(id).and_then(Flow::tcp_mut) else { return };
         let Some(endpoint) = tcp.endpoint.as_mut() else { return };
         let before = endpoint.status();
-        match self.stack.ingest(endpoint, packet, now) {
+        let sent = match self.stack.ingest(endpoint, packet, now) {
             Ok(Some(answer)) => {
                 let upper = self.outbox.reply(answer);
-                if let Some(header) = upper.and_then(|at| TcpHeader::parse(&answer[at..])) {
-                    tcp.guard.on_sent(&header);
-                    if !header.rst {
-                        tcp.last_sent = (header.sequence, header.acknowledgement);
-                    }
-                }
+                upper.and_then(|at| TcpHeader::parse(&answer[at..]))
             }
-            Ok(None) => {}
+            Ok(None) => None,
             Err(StackFault) => return self.tcp_fault(id),
-        }
+        };
         let after = endpoint.status();
+        if let Some(header) = sent {
+            tcp.on_sent(&header, 0);
+        }
         tcp.reset_seen |= header.rst && after.closed && !before.closed;
         if after.fin_received && !tcp.fin_seen {
             tcp.fin_seen = true;
@@ -176,7 +179,7 @@ impl Tcp {
         let bare = header.ack && !header.syn && !header.fin && !header.rst;
         bare && self.phase != Phase::DialingGuest
             && header.acknowledgement.wrapping_add(1) == sequence
-            && header.sequence == acknowledgement
+            && header.sequence.wrapping_sub(acknowledgement) < 1 << 31
             && self.endpoint.as_ref().is_some_and(|endpoint| endpoint.status().to_guest == 0)
     }
 }

@@ -220,8 +220,9 @@ impl Endpoint {
             time_wait: state == State::TimeWait,
             closed: state == State::Closed,
             to_guest: socket.send_queue(),
-            owed: socket.send_queue() != 0
-                || matches!(state, State::FinWait1 | State::Closing | State::LastAck),
+            owed: state != State::Closed
+                && (socket.send_queue() != 0
+                    || matches!(state, State::FinWait1 | State::Closing | State::LastAck)),
             from_guest: socket.recv_queue(),
         }
     }

@@ -40,6 +40,7 @@ impl TimeWait {
                 sequence: self.sequence,
                 acknowledgement: Some(self.acknowledgement),
                 reset: false,
+                fin: false,
                 window: 0,
             })
         } else {

@@ -65,6 +65,12 @@ impl WindowGuard {
         }
     }
 
+    /// What stands in the header of a segment that says once more how far the window reaches.
+    pub(crate) fn window(&self, acknowledgement: u32) -> u16 {
+        let edge = self.edge.unwrap_or(acknowledgement);
+        u16::try_from(edge.wrapping_sub(acknowledgement) >> self.shift).unwrap_or(u16::MAX)
+    }
+
     /// The answer to `segment`, which lies beyond the window: where our stream and the window
     /// stand, given our sequence and acknowledgement numbers.
     pub(crate) fn acknowledgement(
@@ -72,15 +78,15 @@ impl WindowGuard {
         segment: &TcpHeader,
         sent: (u32, u32),
     ) -> Option<ControlSegment> {
-        let edge = self.edge.filter(|_| self.advertised)?;
-        let window = edge.wrapping_sub(sent.1) >> self.shift;
+        self.edge.filter(|_| self.advertised)?;
         Some(ControlSegment {
             source_port: segment.destination_port,
             destination_port: segment.source_port,
             sequence: sent.0,
             acknowledgement: Some(sent.1),
             reset: false,
-            window: u16::try_from(window).unwrap_or(u16::MAX),
+            fin: false,
+            window: self.window(sent.1),
         })
     }
 

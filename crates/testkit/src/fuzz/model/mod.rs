@@ -17,7 +17,8 @@ use portreeve_types::PublishId;
 
 use super::Input;
 use crate::app::{App, Finish, Reading};
-use crate::guest::tcp::{Connection, Ends, Port};
+use crate::guest::connection::Connection;
+use crate::guest::tcp::{Ends, Port};
 use crate::host::ClientId;
 use crate::host::client::{Client, End};
 use crate::link::LinkSpec;
@@ -119,8 +120,14 @@ impl Model {
         for port in GUEST_PORTS {
             pair.guest.listen(port, steps::listener(input));
         }
-        let mut model =
-            Self { pair, ports: Vec::new(), clients: Vec::new(), datagrams: 0, families, rough: false };
+        let mut model = Self {
+            pair,
+            ports: Vec::new(),
+            clients: Vec::new(),
+            datagrams: 0,
+            families,
+            rough: false,
+        };
         model.publish(GUEST_PORTS[0]);
         model
     }
@@ -255,7 +262,7 @@ impl Model {
             // Too few bytes to tell by; the endpoints do, if they were used once.
             let same = |known: &&Known| self.pair.host.client(known.id).ends == Some(ends);
             let unique = self.clients.iter().filter(same).count() == 1;
-            tcp.find(ends).filter(|_| unique)
+            tcp.opened(ends).filter(|_| unique)
         })
     }
 }

@@ -120,8 +120,8 @@ impl Model {
             self.pair.guest.tcp.abort(ends);
             for known in &mut self.clients {
                 let client = self.pair.host.client(known.id);
-                let dialled = client.ends.is_none()
-                    && self.ports[known.publish].guest_port == ends.0.port();
+                let dialled =
+                    client.ends.is_none() && self.ports[known.publish].guest_port == ends.0.port();
                 known.disturbed |= client.ends == Some(ends) || dialled;
             }
         }
@@ -262,7 +262,12 @@ fn write_more(app: &mut App, length: u64) {
 /// What an application does.
 fn app(input: &mut Input<'_>) -> App {
     let finish = [Finish::AfterWriting, Finish::AfterEof, Finish::Never][input.below(3)];
-    App { reading: Reading::Greedy, writing: Writing::Stream(input.length()), finish, preamble: Preamble::None }
+    App {
+        reading: Reading::Greedy,
+        writing: Writing::Stream(input.length()),
+        finish,
+        preamble: Preamble::None,
+    }
 }
 
 /// A port that accepts, in one of many ways.
