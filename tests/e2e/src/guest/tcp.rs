@@ -17,7 +17,7 @@
 //! | `line` | answers a line with the same line, and closes |
 //! | `exit=N` | sends N bytes, and the whole program exits at once |
 //! | `reset` | resets what it accepts |
-//! | `reset-after=N` | sends N bytes, waits until they are acknowledged, and resets |
+//! | `reset-after=N` | awaits a byte, sends N bytes, waits until they are acknowledged, and resets |
 //! | `reset-on-byte` | resets at the first byte it gets |
 //! | `hold` | takes nothing, and says how the connection ends |
 //! | `flood` | sends until it cannot, and says how that ended |
@@ -124,6 +124,8 @@ fn connection(service: &Service, mut stream: TcpStream) -> io::Result<()> {
         }
         "reset" => reset(stream),
         "reset-after" => {
+            // Else the reset may overtake the client's own return from connect.
+            stream.read_exact(&mut [0; 1])?;
             content::send(&mut stream, Way::FromGuest, number)?;
             while sys::unacknowledged(&stream)? != 0 {
                 std::thread::sleep(Duration::from_millis(1));

@@ -42,6 +42,7 @@ fn what_the_guest_had_acknowledged_comes_before_its_reset() {
         for family in Family::BOTH {
             for (buffers, pause) in [(16 << 10, 0), (16 << 10, 300), (4 << 20, 300)] {
                 let mut stream = connect_with_buffers(run.tcp(80, family), buffers);
+                stream.write_all(b"x").unwrap();
                 std::thread::sleep(Duration::from_millis(pause));
                 let (checker, end) = receive(&mut stream);
                 assert_eq!(checker.verdict(), "1048576 ok", "{buffers} {pause}");
