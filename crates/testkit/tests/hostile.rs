@@ -736,10 +736,10 @@ fn one_hostile_flow_leaves_the_others_alone() {
     while !pair.client(client).is_done() {
         rounds += 1;
         assert!(rounds < 10_000, "{}", pair.describe());
-        let mut segment = script.segment(random.next() as u8 & 0x3f, &[0xee; 100]);
+        let mut segment = script.segment(random.next_u64() as u8 & 0x3f, &[0xee; 100]);
         segment.sequence = segment.sequence.wrapping_add(random.below(100_000) as u32);
         segment.acknowledgement = segment.acknowledgement.wrapping_add(random.below(9) as u32);
-        segment.window = random.next() as u16;
+        segment.window = random.next_u64() as u16;
         pair.guest.send_segment(&segment);
         pair.run_for(Duration::from_micros(100));
         pair.guest.segments.clear();

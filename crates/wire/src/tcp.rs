@@ -91,9 +91,9 @@ pub fn set_max_segment_size(segment: &mut [u8], size: u16) -> bool {
     }
 }
 
-/// Whether a SYN carries the window scale option. RFC 7323 §2.2.
-pub fn has_window_scale(segment: &[u8]) -> bool {
-    option_at(segment, OPTION_WINDOW_SCALE, 3).is_some()
+/// The shift that a SYN's window scale option announces. RFC 7323 §2.2.
+pub fn window_scale(segment: &[u8]) -> Option<u8> {
+    option_at(segment, OPTION_WINDOW_SCALE, 3).map(|at| segment[at])
 }
 
 fn max_segment_size_at(segment: &[u8]) -> Option<usize> {

@@ -153,7 +153,7 @@ fn give(pair: &mut Pair, link: &VirtioNetHdr, frame: &[u8]) {
     let mut frame = frame.to_vec();
     let now = pair.now();
     pair.engine.handle_guest_frame(link, &mut frame, now);
-    if frame.len() % 3 == 0 {
+    if frame.len().is_multiple_of(3) {
         pair.exchange();
     }
 }

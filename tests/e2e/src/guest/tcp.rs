@@ -15,6 +15,8 @@
 //! | `peer` | sends `PEER LOCAL`, a line, and closes |
 //! | `hex` | takes bytes to the end and answers with them in hexadecimal |
 //! | `line` | answers a line with the same line, and closes |
+//! | `narrow` | the same with a queue for one connection, from which it takes one every 5 ms |
+//! | `exit-tenth=N` | sends N bytes; after the tenth time the whole program exits at once |
 //! | `exit=N` | sends N bytes, and the whole program exits at once |
 //! | `reset` | resets what it accepts |
 //! | `reset-after=N` | awaits a byte, sends N bytes, waits until they are acknowledged, and resets |
@@ -25,6 +27,7 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use portreeve_e2e::content::{self, Way};
@@ -32,6 +35,9 @@ use portreeve_e2e::sys;
 use socket2::{SockRef, Socket};
 
 use crate::{Service, say, watch};
+
+/// How often all was sent.
+static SENT: AtomicUsize = AtomicUsize::new(0);
 
 /// The least that the kernel takes for a buffer is a few KiB.
 const SMALL: usize = 4096;
@@ -50,7 +56,8 @@ pub(crate) fn serve(service: &Service, socket: Socket) {
         socket.set_recv_buffer_size(SMALL).unwrap();
         socket.set_send_buffer_size(SMALL).unwrap();
     }
-    socket.listen(4096).unwrap();
+    let narrow = service.kind() == "narrow";
+    socket.listen(if narrow { 0 } else { 4096 }).unwrap();
     let listener = TcpListener::from(socket);
     let service = service.clone();
     std::thread::spawn(move || {
@@ -58,6 +65,9 @@ pub(crate) fn serve(service: &Service, socket: Socket) {
         for stream in listener.incoming() {
             // Closed by an order.
             let Ok(stream) = stream else { return };
+            if narrow {
+                std::thread::sleep(Duration::from_millis(5));
+            }
             if service.kind() == "hold" {
                 watch.add(stream);
                 continue;
@@ -113,10 +123,19 @@ fn connection(service: &Service, mut stream: TcpStream) -> io::Result<()> {
             let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
             stream.write_all(hex.as_bytes())
         }
-        "line" => {
+        "line" | "narrow" => {
             let mut line = String::new();
             BufReader::new(&stream).read_line(&mut line)?;
             stream.write_all(line.as_bytes())
+        }
+        "exit-tenth" => {
+            content::send(&mut stream, Way::FromGuest, number)?;
+            if SENT.fetch_add(1, Ordering::SeqCst) == 9 {
+                std::process::exit(0);
+            }
+            // The end comes with that of the program.
+            std::thread::sleep(Duration::from_secs(60));
+            Ok(())
         }
         "exit" => {
             content::send(&mut stream, Way::FromGuest, number)?;

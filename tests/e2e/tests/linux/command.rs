@@ -34,6 +34,17 @@ fn exit_codes_are_the_commands_or_dockers() {
 }
 
 #[test]
+fn a_name_is_the_guests() {
+    isolated(|_| {
+        for user in User::all() {
+            let run = Run::by(user).with(&["--name", "web-1"]);
+            let outcome = run.command(&["uname", "-n"]).outcome();
+            assert_eq!((outcome.code, &*outcome.out), (Some(0), "web-1\n"), "{outcome:?}");
+        }
+    });
+}
+
+#[test]
 fn signals_reach_the_command() {
     isolated(|_| {
         for user in User::all() {

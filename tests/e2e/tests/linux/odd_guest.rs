@@ -1,9 +1,10 @@
 //! Guests unlike the usual one: old options, small buffers, other segment sizes, no offloads, lossy
 //! links, long pauses. No byte is any different for them.
 
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
-use portreeve_e2e::client::{connect, download, exchange, read_text, upload};
+use portreeve_e2e::client::{connect, download, exchange, read_text, refusal, upload};
 use portreeve_e2e::content::{self, Way};
 use portreeve_e2e::machine::{User, family, has_tool, skip};
 use portreeve_e2e::network::{Family, isolated};
@@ -102,6 +103,62 @@ END";
                 scope.spawn(move || assert_eq!(upload(to, 2 * MIB), "2097152 ok"));
             }
         });
+        run.finish();
+    });
+}
+
+#[test]
+fn that_filters() {
+    if !has_tool("nft", "nftables") {
+        return;
+    }
+    isolated(|_| {
+        let filter = |rules: &str| {
+            format!(
+                "nft 'table inet t {{ chain in {{ type filter hook input priority 0; {rules} }}; }}'"
+            )
+        };
+        // Not even told so by its firewall's kind words is a client left to wait.
+        for rule in ["reject with icmpx admin-prohibited", "reject with tcp reset", "reject"] {
+            let rule = format!("tcp dport 80 {rule}");
+            let Some(run) = changed_by(&filter(&rule)) else { return };
+            for family in Family::BOTH {
+                let refusals: Vec<_> = (0..5).map(|_| refusal(run.tcp(80, family))).collect();
+                let soonest = refusals.iter().map(|(_, took)| *took).min().unwrap();
+                assert!(soonest < Duration::from_millis(100), "{rule}: {refusals:?}");
+                assert!(refusals.iter().all(|(kind, _)| *kind == ErrorKind::ConnectionReset));
+                assert_eq!(exchange(run.tcp(82, family), "hello").unwrap(), "hello\n");
+            }
+            run.finish();
+        }
+        // One family is silent, the other serves.
+        for (silent, family) in [("ipv4", Family::V4), ("ipv6", Family::V6)] {
+            let rule = format!("meta nfproto {silent} tcp dport 82 drop");
+            let Some(run) = changed_by(&filter(&rule)) else { return };
+            let started = Instant::now();
+            assert_eq!(exchange(run.tcp(82, family), "hello").unwrap(), "hello\n");
+            assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+            run.finish();
+        }
+    });
+}
+
+/// With its queue of connections full, a guest's kernel drops SYNs, and the last part of
+/// handshakes too: both have to be sent again.
+#[test]
+fn that_accepts_slowly() {
+    isolated(|_| {
+        let run = Run::usual().publish("0:80").serve(&["hush", "narrow@80"]).up();
+        let [v4, v6] = Family::BOTH.map(|family| run.tcp(80, family));
+        let started = Instant::now();
+        std::thread::scope(|scope| {
+            for at in 0..40 {
+                let to = if at % 2 == 0 { v4 } else { v6 };
+                let text = at.to_string();
+                scope.spawn(move || assert_eq!(exchange(to, &text).unwrap(), format!("{text}\n")));
+            }
+        });
+        assert!(started.elapsed() < Duration::from_secs(9), "{:?}", started.elapsed());
         run.finish();
     });
 }

@@ -29,6 +29,36 @@ fn what_is_sent_right_before_the_exit_arrives() {
 }
 
 #[test]
+fn everybody_gets_all_of_it() {
+    isolated(|_| {
+        let run = Run::usual().publish("0:80").serve(&["exit-tenth=1048576@80"]).up();
+        let [v4, v6] = Family::BOTH.map(|family| run.tcp(80, family));
+        std::thread::scope(|scope| {
+            for at in 0..10_u64 {
+                let to = if at % 2 == 0 { v4 } else { v6 };
+                scope.spawn(move || {
+                    let mut stream = connect_with_buffers(to, 64 << 10);
+                    let mut checker = Checker::new(Way::FromGuest);
+                    let mut buffer = vec![0; 64 << 10];
+                    loop {
+                        // The first at full speed, the last slowly.
+                        std::thread::sleep(Duration::from_millis(at));
+                        match stream.read(&mut buffer).unwrap() {
+                            0 => break,
+                            length => checker.feed(&buffer[..length]),
+                        }
+                    }
+                    assert_eq!(checker.verdict(), "1048576 ok", "client {at}");
+                });
+            }
+        });
+        let outcome = run.end();
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+        assert!(!outcome.err.contains("warning"), "{outcome:?}");
+    });
+}
+
+#[test]
 fn a_slow_client_gets_all_of_it() {
     isolated(|_| {
         for family in Family::BOTH {

@@ -1,12 +1,12 @@
 //! Datagrams: every size both ways, from the address that was asked, to whom they are for.
 
 use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use portreeve_e2e::client::{ask, udp};
 use portreeve_e2e::content::{self, Way};
-use portreeve_e2e::machine::{User, skip};
+use portreeve_e2e::machine::{User, descriptors, skip};
 use portreeve_e2e::network::{Elsewhere, Family, isolated};
 use portreeve_e2e::run::Run;
 
@@ -94,6 +94,77 @@ fn an_answer_reaches_who_asked_and_nobody_else() {
             }
             run.finish();
         }
+    });
+}
+
+/// What comes back for one who is gone is an error on the socket that all others share.
+#[test]
+fn clients_that_are_gone_cost_others_nothing() {
+    isolated(|_| {
+        let run = Run::usual().publish("0:80/udp").serve(&["udp-echo@80"]).up();
+        for family in Family::BOTH {
+            let to = run.udp(80, family);
+            let stays = udp(to);
+            stays.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+            for round in 0..200_u32 {
+                for _ in 0..3 {
+                    // Its answer finds nobody.
+                    udp(to).send(b"gone").unwrap();
+                }
+                let request = round.to_string();
+                let answer = ask(&stays, request.as_bytes());
+                let answer = answer.unwrap_or_else(|error| panic!("{family:?} {round}: {error}"));
+                assert_eq!(answer, request.as_bytes());
+            }
+        }
+        run.finish();
+    });
+}
+
+#[test]
+fn a_thousand_clients_need_no_descriptors() {
+    isolated(|_| {
+        let run = Run::usual().publish("0:80/udp").serve(&["udp-echo@80"]).up();
+        let before = descriptors(run.id()).len();
+        for family in Family::BOTH {
+            for at in 0..500_u32 {
+                let socket = udp(run.udp(80, family));
+                assert_eq!(ask(&socket, &at.to_be_bytes()).unwrap(), at.to_be_bytes());
+            }
+        }
+        assert_eq!(descriptors(run.id()).len(), before);
+        run.finish();
+    });
+}
+
+/// One client socket that talks to several addresses and ports of one service.
+#[test]
+fn an_answer_comes_from_where_the_question_went() {
+    isolated(|network| {
+        if !network.is_own() {
+            return;
+        }
+        let run = Run::usual().publish("0.0.0.0:7000:80/udp").publish("0.0.0.0:7001:80/udp");
+        let run = run.serve(&["udp-echo@80"]).up();
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let mut places = Vec::new();
+        for host in 1..=20 {
+            for port in [7000, 7001] {
+                places.push(SocketAddr::from(([127, 0, 0, host], port)));
+            }
+        }
+        for _ in 0..3 {
+            for place in &places {
+                socket.send_to(place.to_string().as_bytes(), place).unwrap();
+            }
+            for _ in &places {
+                let mut answer = [0; 100];
+                let (length, from) = socket.recv_from(&mut answer).unwrap();
+                assert_eq!(String::from_utf8_lossy(&answer[..length]), from.to_string());
+            }
+        }
+        run.finish();
     });
 }
 

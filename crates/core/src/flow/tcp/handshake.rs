@@ -12,6 +12,7 @@ use portreeve_types::SourceMode;
 use portreeve_wire::FlowKey;
 
 use super::Tcp;
+use super::duplicate::Heard;
 use super::relay::Wake;
 use super::window::WindowGuard;
 use crate::engine::Engine;
@@ -75,7 +76,7 @@ impl Engine {
             preamble,
             attempts,
             last_sent: (0, 0),
-            heard: (0, 0),
+            heard: Heard::default(),
         };
         let body = Body::Tcp(Box::new(tcp));
         let id = self.flows.insert(key, |id| Flow {

@@ -10,6 +10,7 @@
 //! bytes are in it.
 
 mod close;
+mod duplicate;
 mod handshake;
 mod relay;
 mod revive;
@@ -25,6 +26,7 @@ use portreeve_wire::tcp::TcpHeader;
 
 use crate::flow::state::Phase;
 use crate::time::Instant;
+use duplicate::Heard;
 use stack::Endpoint;
 use window::WindowGuard;
 
@@ -57,8 +59,8 @@ pub(crate) struct Tcp {
     /// Our sequence and acknowledgement numbers behind the last segment sent; a repeated segment
     /// does not move the former back.
     pub(crate) last_sent: (u32, u32),
-    /// Acknowledgement number and window, as it stands in the header, of the guest's last segment.
-    pub(crate) heard: (u32, u16),
+    /// What the guest's last segment said of our stream.
+    pub(crate) heard: Heard,
 }
 
 impl Tcp {

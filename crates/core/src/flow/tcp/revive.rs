@@ -57,15 +57,14 @@ impl Engine {
             };
             return self.outbox.segment(&key, &fin);
         }
-        let (acknowledged, window) = tcp.heard;
         let duplicate = ControlSegment {
             source_port: key.guest.port(),
             destination_port: key.remote.port(),
             sequence: acknowledgement,
-            acknowledgement: Some(acknowledged),
+            acknowledgement: Some(tcp.heard.acknowledgement),
             reset: false,
             fin: false,
-            window,
+            window: tcp.heard.window,
         };
         let packet = packet(&key, &duplicate);
         for _ in 0..DUPLICATES {

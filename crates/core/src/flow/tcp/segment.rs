@@ -14,7 +14,6 @@ use super::stack::{Endpoint, StackFault};
 use super::time_wait::Late;
 use crate::drop_reason::DropReason;
 use crate::engine::Engine;
-use crate::flow::state::Phase;
 use crate::flow::{Body, Flow, FlowId};
 
 impl Engine {
@@ -83,16 +82,13 @@ impl Engine {
         let offload = self.segments_offloaded(ip.destination.is_ipv6());
         let Some(tcp) = self.flows.get_mut(id).and_then(Flow::tcp_mut) else { return };
         tcp.last_heard = now;
-        let (acknowledged, _) = tcp.heard;
-        let onward = header.syn || header.acknowledgement.wrapping_sub(acknowledged) < 1 << 31;
-        if header.ack && !header.rst && onward {
-            tcp.heard = (header.acknowledgement, header.window);
-        }
         let segment = &mut packet[ip.payload.clone()];
         // Only the SYN that the socket will take may say where the window is and how large segments
         // are; any other would lead the guard astray.
         if header.syn && tcp.takes_syn(header) {
-            tcp.guard.on_guest_syn(header, tcp::has_window_scale(segment));
+            let shift = tcp::window_scale(segment);
+            tcp.guard.on_guest_syn(header, shift.is_some());
+            tcp.heard.on_syn(header, shift);
             tcp.guest_segment = tcp::max_segment_size(segment)
                 .unwrap_or(super::handshake::DEFAULT_SEGMENT)
                 .clamp(SMALLEST_SEGMENT, link_segment);
@@ -102,9 +98,11 @@ impl Engine {
             tcp::set_max_segment_size(segment, size);
         }
         let length = segment.len() - header.header_len;
-        if length == 0 && tcp.awaits_only_fin_ack(header) {
+        let largest = if offload { SUPER_SEGMENT } else { tcp.guest_segment };
+        if length == 0 && tcp.is_uncounted_duplicate(header, usize::from(largest)) {
             return;
         }
+        tcp.heard.on_segment(header);
         let data = header.sequence.wrapping_add(u32::from(header.syn));
         let allowed = tcp.guard.allowed(data, length);
         let mut end = ip.payload.end;
@@ -168,19 +166,6 @@ impl Tcp {
     fn takes_syn(&self, header: &TcpHeader) -> bool {
         let answers = !header.ack || header.acknowledgement == self.last_sent.0;
         answers && self.endpoint.as_ref().is_some_and(Endpoint::is_dialling)
-    }
-
-    /// Whether a segment without data says no more than that our FIN has not arrived.
-    ///
-    /// smoltcp counts such acknowledgements, and the third begins a fast retransmission that, with
-    /// no data to repeat, sends nothing and stops the timer: the FIN would never be repeated.
-    fn awaits_only_fin_ack(&self, header: &TcpHeader) -> bool {
-        let (sequence, acknowledgement) = self.last_sent;
-        let bare = header.ack && !header.syn && !header.fin && !header.rst;
-        bare && self.phase != Phase::DialingGuest
-            && header.acknowledgement.wrapping_add(1) == sequence
-            && header.sequence.wrapping_sub(acknowledgement) < 1 << 31
-            && self.endpoint.as_ref().is_some_and(|endpoint| endpoint.status().to_guest == 0)
     }
 }
 

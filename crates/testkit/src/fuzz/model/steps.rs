@@ -197,7 +197,8 @@ impl Model {
             link.spec.reordering = if byte & 2 != 0 { rate } else { 0 };
             link.spec.duplication = if byte & 3 == 3 { rate / 2 } else { 0 };
         }
-        self.rough |= self.pair.to_guest.spec.loss != 0;
+        let link = &self.pair.to_guest.spec;
+        self.rough |= link.loss + link.reordering != 0;
         self.unsettle();
     }
 
