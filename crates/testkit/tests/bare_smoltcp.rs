@@ -5,6 +5,8 @@
 //! acknowledgement, then lands outside the ring. Should this test fail with a new smoltcp, the
 //! guard has lost this reason; the tests of the guard itself are in `hostile.rs`.
 
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

@@ -1,5 +1,7 @@
 //! Which source the guest sees: the gateway, the client itself, or a PROXY header.
 
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 

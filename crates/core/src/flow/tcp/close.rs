@@ -21,6 +21,9 @@ use crate::limits::{GUEST_SILENT, RESET_LINGER, RING_IDLE, TIME_WAIT, TIME_WAIT_
 impl Engine {
     /// Turns what the guest's socket shows into events until it shows nothing new.
     pub(super) fn tcp_settle(&mut self, id: FlowId) {
+        if let Some(tcp) = self.flows.get_mut(id).and_then(Flow::tcp_mut) {
+            tcp.finish_guest();
+        }
         // Every event moves the flow at least one phase on, so this ends.
         for _ in 0..Phase::ALL.len() {
             let Some(tcp) = self.flows.get(id).and_then(Flow::tcp) else { return };
@@ -68,11 +71,10 @@ impl Engine {
             self.flows.get_mut(id).and_then(Flow::tcp_mut).and_then(|tcp| tcp.endpoint.as_mut());
         match action {
             Action::FinishGuest => {
-                if let Some(endpoint) = endpoint {
-                    endpoint.finish();
-                }
                 if let Some(tcp) = self.flows.get_mut(id).and_then(Flow::tcp_mut) {
                     tcp.last_heard = self.now;
+                    tcp.finish_waits = true;
+                    tcp.finish_guest();
                 }
             }
             Action::ResetGuest => {
@@ -226,6 +228,22 @@ impl Engine {
         }
         if let Some(publish) = publish {
             self.published.flow_removed(publish);
+        }
+    }
+}
+
+impl Tcp {
+    /// Ends the stream to the guest, once it may be ended.
+    ///
+    /// When the guest has ended its own before, smoltcp goes to LAST-ACK, where 0.14 hears of no
+    /// window but one that comes with an acknowledgement. So what the guest may have no room for
+    /// is delivered first; with room enough, and nearly always there is, the FIN goes along.
+    fn finish_guest(&mut self) {
+        let Some(endpoint) = self.endpoint.as_mut().filter(|_| self.finish_waits) else { return };
+        let waiting = endpoint.status().to_guest;
+        if waiting == 0 || !self.fin_seen || waiting <= self.heard.window_len() / 2 {
+            self.finish_waits = false;
+            endpoint.finish();
         }
     }
 }

@@ -29,6 +29,11 @@ impl Heard {
         self.shift = shift.unwrap_or(0).min(14);
     }
 
+    /// The guest's window in bytes.
+    pub(crate) fn window_len(&self) -> usize {
+        usize::from(self.window) << self.shift
+    }
+
     /// A segment of the guest; older ones that were overtaken say nothing.
     pub(crate) fn on_segment(&mut self, header: &TcpHeader) {
         let onward = header.acknowledgement.wrapping_sub(self.acknowledgement) < 1 << 31;
@@ -54,8 +59,8 @@ impl Tcp {
         if waiting == 0 {
             return header.acknowledgement.wrapping_add(1) == sent;
         }
-        let Heard { acknowledgement, window, shift } = self.heard;
+        let Heard { acknowledgement, window, .. } = self.heard;
         let same = header.acknowledgement == acknowledgement && header.window == window;
-        same && waiting.min(segment) > usize::from(window) << shift
+        same && waiting.min(segment) > self.heard.window_len()
     }
 }

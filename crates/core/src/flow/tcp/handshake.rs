@@ -76,6 +76,7 @@ impl Engine {
             preamble,
             attempts,
             last_sent: (0, 0),
+            finish_waits: false,
             heard: Heard::default(),
         };
         let body = Body::Tcp(Box::new(tcp));

@@ -59,6 +59,8 @@ pub(crate) struct Tcp {
     /// Our sequence and acknowledgement numbers behind the last segment sent; a repeated segment
     /// does not move the former back.
     pub(crate) last_sent: (u32, u32),
+    /// Our stream to the guest is to be ended.
+    pub(crate) finish_waits: bool,
     /// What the guest's last segment said of our stream.
     pub(crate) heard: Heard,
 }
