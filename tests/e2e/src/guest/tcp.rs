@@ -15,7 +15,7 @@
 //! | `peer` | sends `PEER LOCAL`, a line, and closes |
 //! | `hex` | takes bytes to the end and answers with them in hexadecimal |
 //! | `line` | answers a line with the same line, and closes |
-//! | `narrow` | the same with a queue for one connection, from which it takes one every 5 ms |
+//! | `narrow` | the same with a queue for 16 connections, from which it takes one every 5 ms |
 //! | `exit-tenth=N` | sends N bytes; after the tenth time the whole program exits at once |
 //! | `exit=N` | sends N bytes, and the whole program exits at once |
 //! | `reset` | resets what it accepts |
@@ -57,7 +57,7 @@ pub(crate) fn serve(service: &Service, socket: Socket) {
         socket.set_send_buffer_size(SMALL).unwrap();
     }
     let narrow = service.kind() == "narrow";
-    socket.listen(if narrow { 0 } else { 4096 }).unwrap();
+    socket.listen(if narrow { 15 } else { 4096 }).unwrap();
     let listener = TcpListener::from(socket);
     let service = service.clone();
     std::thread::spawn(move || {
