@@ -98,7 +98,20 @@ impl Connection {
         while peer.to_write() != 0 && socket.can_send() {
             let _ = socket.send(|space| (peer.write(space), ()));
         }
-        let open = matches!(socket.state(), State::Established | State::CloseWait);
+        // In LAST-ACK smoltcp 0.14 hears of no window but one that comes with an acknowledgement.
+        let open = match socket.state() {
+            State::Established => true,
+            State::CloseWait => socket.send_queue() == 0,
+            State::Closed
+            | State::Listen
+            | State::SynSent
+            | State::SynReceived
+            | State::FinWait1
+            | State::FinWait2
+            | State::Closing
+            | State::LastAck
+            | State::TimeWait => false,
+        };
         if open && peer.wants_finish() {
             socket.close();
         }

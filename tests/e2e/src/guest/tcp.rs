@@ -128,6 +128,18 @@ fn connection(service: &Service, mut stream: TcpStream) -> io::Result<()> {
             BufReader::new(&stream).read_line(&mut line)?;
             stream.write_all(line.as_bytes())
         }
+        "flood" => {
+            flood(service, stream);
+            Ok(())
+        }
+        _ => abrupt(service, stream),
+    }
+}
+
+/// The kinds that end otherwise than in order.
+fn abrupt(service: &Service, mut stream: TcpStream) -> io::Result<()> {
+    let number = service.number();
+    match service.kind() {
         "exit-tenth" => {
             content::send(&mut stream, Way::FromGuest, number)?;
             if SENT.fetch_add(1, Ordering::SeqCst) == 9 {
@@ -154,10 +166,6 @@ fn connection(service: &Service, mut stream: TcpStream) -> io::Result<()> {
         "reset-on-byte" => {
             stream.read_exact(&mut [0; 1])?;
             reset(stream)
-        }
-        "flood" => {
-            flood(service, stream);
-            Ok(())
         }
         kind => panic!("{kind}: no such service"),
     }

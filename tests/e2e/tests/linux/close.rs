@@ -142,10 +142,18 @@ fn the_first_connection_works_before_the_guest_has_sent_anything() {
                 run.finish();
             }
             assert!(soonest < Duration::from_millis(100), "{soonest:?}");
-            let run = Run::usual().with(&[option]).publish("0:81/udp").serve(&["udp-echo@81"]).up();
-            let socket = udp(run.udp(81, family));
-            assert_eq!(ask(&socket, b"hello").unwrap(), b"hello");
-            run.finish();
+            // The kernel's loopback queue is everybody's on this machine, and a flood elsewhere may
+            // cost a datagram here; a first datagram that does not work fails every time.
+            let answered = (0..3).any(|_| {
+                let run = Run::usual().with(&[option]).publish("0:81/udp");
+                let run = run.serve(&["udp-echo@81"]).up();
+                let socket = udp(run.udp(81, family));
+                socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+                let answer = ask(&socket, b"hello");
+                run.finish();
+                answer.is_ok_and(|answer| answer == b"hello")
+            });
+            assert!(answered, "{family:?}");
         }
     });
 }

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use portreeve_e2e::client::{connect, exchange, read_text};
-use portreeve_e2e::machine::{User, resident};
+use portreeve_e2e::machine::{User, eventually, resident};
 use portreeve_e2e::network::{Family, isolated};
 use portreeve_e2e::run::Run;
 
@@ -153,6 +153,30 @@ fn two_thousand_idle_ones_cost_little_memory_and_no_time() {
             assert!(each <= 16 << 10, "{each} bytes for an idle connection");
         }
         drop(idle);
+        run.finish();
+    });
+}
+
+#[test]
+fn memory_is_given_back_when_connections_end() {
+    isolated(|_| {
+        let run = Run::usual().publish("0:80").serve(&["hush", "hold@80"]).up();
+        let [v4, v6] = Family::BOTH.map(|family| run.tcp(80, family));
+        let before = resident(run.id());
+        let mut streams: Vec<_> =
+            (0..40).map(|at| connect(if at % 2 == 0 { v4 } else { v6 })).collect();
+        // The guest takes nothing, so every ring fills.
+        let grown = || resident(run.id()).saturating_sub(before);
+        let bytes = vec![1; 1 << 20];
+        eventually("the rings fill", || {
+            for stream in &mut streams {
+                stream.set_nonblocking(true).unwrap();
+                let _ = stream.write(&bytes);
+            }
+            grown() > 20 << 20
+        });
+        drop(streams);
+        eventually("what they took is given back", || grown() < 4 << 20);
         run.finish();
     });
 }

@@ -114,9 +114,10 @@ fn that_filters() {
     }
     isolated(|_| {
         let filter = |rules: &str| {
-            // ICMPv6 errors are limited to one a second otherwise.
+            // ICMP errors are limited to one a second otherwise.
             format!(
-                "echo 0 >/proc/sys/net/ipv6/icmp/ratelimit
+                "echo 0 >/proc/sys/net/ipv4/icmp_ratelimit
+                echo 0 >/proc/sys/net/ipv6/icmp/ratelimit
                 nft 'table inet t {{ chain in {{ type filter hook input priority 0; {rules}; }}; }}'"
             )
         };
