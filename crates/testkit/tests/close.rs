@@ -387,3 +387,35 @@ fn echoes_end_in_order_whatever_the_link_does_to_the_last_segments() {
         pair.assert_quiescent();
     }
 }
+
+#[test]
+fn a_reset_after_both_ends_of_stream_takes_nothing_back() {
+    // The guest's connection is over; what is left of it answers a stray segment (RFC 1337).
+    use portreeve_testkit::packet::flag;
+    let mut pair = Pair::new(PairSpec::default());
+    pair.scripted = true;
+    pair.guest.scripted.insert(80);
+    let port = pair.publish_tcp(80);
+    let paused = App { reading: Reading::Paused, ..App::source(0) };
+    let mut spec = client_spec(port, paused, false);
+    spec.receive_buffer = 1000;
+    let client = pair.connect_with(spec);
+    let mut script = portreeve_testkit::Script::accepting(&mut pair, 80, 1);
+    let stream = portreeve_testkit::content::bytes(portreeve_testkit::StreamId(5), 5000);
+    for piece in stream.chunks(1000) {
+        script.say(&mut pair, piece);
+    }
+    let fin = script.segment(flag::ACK | flag::FIN, &[]);
+    script.send(&mut pair, &fin);
+    pair.run_for(SOON);
+    script.listen(&mut pair);
+    let reset = script.segment(flag::RST | flag::ACK, &[]);
+    script.send(&mut pair, &reset);
+    pair.run_for(SOON);
+    pair.host.peer_mut(client).app = App::source(0);
+    pair.run_for(SOON);
+    assert_eq!(pair.client(client).peer.check.length(), 5000);
+    assert_eq!(pair.client(client).end(), End::Eof);
+    assert_eq!(closed_for(&pair), [CloseReason::Finished]);
+    pair.assert_quiescent();
+}

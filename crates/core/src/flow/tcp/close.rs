@@ -251,7 +251,9 @@ impl Tcp {
 /// What the guest's socket shows that the table has not been told yet.
 fn observed(tcp: &Tcp, status: &EndpointStatus) -> Option<PhaseEvent> {
     let drained = status.from_guest == 0;
-    let broken = status.closed && (tcp.reset_seen || !tcp.fin_seen);
+    // In TIME-WAIT both streams are complete; a reset takes nothing back (RFC 1337).
+    let reset = tcp.reset_seen && tcp.time_wait_since.is_none();
+    let broken = status.closed && (reset || !tcp.fin_seen);
     match tcp.phase {
         Phase::DialingGuest if status.established => Some(PhaseEvent::GuestAnswered),
         Phase::DialingGuest if status.closed => Some(PhaseEvent::GuestRefused),
@@ -261,7 +263,7 @@ fn observed(tcp: &Tcp, status: &EndpointStatus) -> Option<PhaseEvent> {
         Phase::Relaying | Phase::HostFinished if tcp.fin_seen && drained => {
             Some(PhaseEvent::GuestFin)
         }
-        Phase::BothFinished if status.closed && tcp.reset_seen => Some(PhaseEvent::GuestReset),
+        Phase::BothFinished if status.closed && reset => Some(PhaseEvent::GuestReset),
         Phase::BothFinished if status.closed || status.time_wait => Some(PhaseEvent::GuestClosed),
         Phase::GuestGone if drained => Some(PhaseEvent::FromGuestDelivered),
         Phase::HostGone if status.closed => Some(PhaseEvent::GuestReset),
