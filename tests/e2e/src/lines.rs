@@ -33,11 +33,6 @@ impl Lines {
         Self { lines, said }
     }
 
-    /// The next line; `None` after the last, or when none comes within `timeout`.
-    pub fn next_within(&self, timeout: Duration) -> Option<String> {
-        self.lines.recv_timeout(timeout).ok()
-    }
-
     /// The first line from here on for which `wanted` holds.
     pub fn find_within(
         &self,
