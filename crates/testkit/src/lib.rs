@@ -25,7 +25,7 @@ pub mod trace;
 
 pub use app::{App, Finish, Preamble, Reading, Writing};
 pub use content::{StreamCheck, StreamId};
-pub use guest::tcp::{Listener, Port};
+pub use guest::port::{Listener, Port};
 pub use guest::udp::Service;
 pub use guest::{Guest, GuestSpec};
 pub use host::client::{ClientSpec, End};

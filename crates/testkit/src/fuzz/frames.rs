@@ -12,7 +12,7 @@ use portreeve_wire::{GsoType, VirtioNetHdr};
 
 use super::Input;
 use crate::app::App;
-use crate::guest::tcp::{Listener, Port};
+use crate::guest::port::{Listener, Port};
 use crate::guest::udp::Service;
 use crate::packet::{ethernet, ip};
 use crate::pair::{Pair, PairSpec, client_spec};

@@ -9,10 +9,13 @@ use portreeve_core::Instant;
 use portreeve_wire::packet::Protocol;
 use portreeve_wire::tcp::{ControlSegment, TCP_HEADER_LEN, TcpHeader};
 use smoltcp::iface::{SocketHandle, SocketSet};
-use smoltcp::socket::tcp::{Socket, State};
+use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
+use smoltcp::wire::IpListenEndpoint;
 
+use super::port::Listener;
 use super::tcp::Ends;
 use crate::app::Peer;
+use crate::content::StreamId;
 use crate::packet::ip;
 
 /// One connection, alive or over.
@@ -31,7 +34,7 @@ pub struct Connection {
     /// Whether the guest reset it.
     pub aborted: bool,
     pub(super) sockets: SocketSet<'static>,
-    pub(super) handle: SocketHandle,
+    handle: SocketHandle,
     /// Segment size of the other end, when it was hidden from smoltcp.
     pub(super) segment: Option<u16>,
     pub(super) armed: Option<Instant>,
@@ -44,6 +47,37 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// A connection that waits for the SYN which made it.
+    pub(super) fn listening(
+        ends: Ends,
+        listener: &Listener,
+        stream: StreamId,
+        segment: Option<u16>,
+    ) -> Self {
+        let buffer = |length| SocketBuffer::new(vec![0; length]);
+        let mut socket = Socket::new(buffer(listener.receive_buffer), buffer(listener.send_buffer));
+        let (address, port) = (ends.0.ip().into(), ends.0.port());
+        let listening = socket.listen(IpListenEndpoint { addr: Some(address), port });
+        assert!(listening.is_ok(), "a fresh socket listens");
+        let mut sockets = SocketSet::new(Vec::with_capacity(1));
+        let handle = sockets.add(socket);
+        Self {
+            ends,
+            peer: Peer::new(listener.app, stream),
+            established: false,
+            reset: false,
+            fin: false,
+            aborted: false,
+            sockets,
+            handle,
+            segment,
+            armed: None,
+            last_sent: (0, 0),
+            heard: (0, 0),
+            stopped_at: None,
+        }
+    }
+
     /// Where its socket stands.
     pub fn state(&self) -> State {
         self.sockets.get::<Socket<'_>>(self.handle).state()

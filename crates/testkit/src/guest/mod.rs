@@ -6,6 +6,7 @@
 pub mod connection;
 mod device;
 pub mod nic;
+pub mod port;
 pub mod tcp;
 pub mod udp;
 
@@ -23,8 +24,9 @@ use portreeve_wire::packet::{IpPacket, Protocol};
 use portreeve_wire::tcp::TcpHeader;
 
 use crate::packet::{self, Segment};
-use nic::{Arrived, Nic, framed};
-use tcp::{GuestTcp, Listener, Outgoing, Port};
+use nic::{Arrived, Nic, Outgoing, framed};
+use port::{Listener, Port};
+use tcp::GuestTcp;
 use udp::GuestUdp;
 
 /// How a guest is made.

@@ -181,6 +181,19 @@ impl Nic {
     }
 }
 
+/// A packet for the link, and the size to which its TCP segment must be cut.
+#[derive(Debug)]
+pub struct Outgoing {
+    pub(super) packet: Vec<u8>,
+    pub(super) segment: Option<u16>,
+}
+
+impl Outgoing {
+    pub(super) const fn plain(packet: Vec<u8>) -> Self {
+        Self { packet, segment: None }
+    }
+}
+
 /// A frame behind its virtio-net header.
 pub fn framed(link: &VirtioNetHdr, frame: &[u8]) -> Vec<u8> {
     let mut out = vec![0; VIRTIO_NET_HDR_LEN];

@@ -10,50 +10,20 @@ use std::time::Duration;
 use portreeve_core::Instant;
 use portreeve_wire::packet::IpPacket;
 use portreeve_wire::tcp::{self, ControlSegment, TcpHeader};
-use smoltcp::iface::{Config, Interface, SocketSet};
-use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
+use smoltcp::iface::{Config, Interface};
+use smoltcp::socket::tcp::State;
 use smoltcp::time::Instant as StackInstant;
-use smoltcp::wire::{HardwareAddress, IpListenEndpoint};
+use smoltcp::wire::HardwareAddress;
 
 use super::connection::{self, Connection, Revival};
 use super::device::{GuestDevice, stack_time};
-use super::nic;
-use crate::app::{App, Peer, Reading};
+use super::nic::{self, Outgoing};
+use super::port::{Listener, Port};
+use crate::app::{Peer, Reading};
 use crate::content::StreamId;
 
 /// Guest and other end of a connection.
 pub type Ends = (SocketAddr, SocketAddr);
-
-/// What a guest's port does with a SYN.
-#[derive(Clone, Copy, Debug)]
-pub enum Port {
-    /// Accepts.
-    Listen(Listener),
-    /// Answers with a reset.
-    Refuse,
-    /// Says nothing.
-    Silent,
-}
-
-/// A listening port.
-#[derive(Clone, Copy, Debug)]
-pub struct Listener {
-    /// Bytes of the receive buffer.
-    pub receive_buffer: usize,
-    /// Bytes of the send buffer.
-    pub send_buffer: usize,
-    /// How long the SYN waits for its answer.
-    pub delay: Duration,
-    /// What the application does.
-    pub app: App,
-}
-
-impl Listener {
-    /// A listener with buffers of 64 KiB.
-    pub const fn new(app: App) -> Self {
-        Self { receive_buffer: 65_536, send_buffer: 65_536, delay: Duration::ZERO, app }
-    }
-}
 
 /// All TCP of a guest.
 pub struct GuestTcp {
@@ -187,30 +157,10 @@ impl GuestTcp {
             // RFC 6191 §2, as Linux does: a new SYN takes over the endpoints.
             self.forget(ends);
         }
-        if !self.connections.contains_key(&ends) {
-            let port = self.ports.get(&(ends.0.is_ipv6(), ends.0.port())).copied();
-            match port.unwrap_or(Port::Refuse) {
-                Port::Listen(listener) if opens => {
-                    if listener.delay != Duration::ZERO {
-                        if !self.waiting.insert(ends) {
-                            return;
-                        }
-                        let number = self.streams;
-                        self.streams += 1;
-                        self.delayed.insert((now + listener.delay, number), packet);
-                        return;
-                    }
-                    self.accept(ends, &listener, tcp::max_segment_size(segment));
-                }
-                Port::Silent => return,
-                Port::Listen(_) | Port::Refuse => {
-                    let length = segment.len() - header.header_len;
-                    if let Some(reset) = ControlSegment::reset_for(&header, length) {
-                        out.push(Outgoing::plain(connection::packet(ends.0, ends.1, &reset)));
-                    }
-                    return;
-                }
-            }
+        if !self.connections.contains_key(&ends)
+            && !self.opens(ends, &packet, parsed, &header, now, out)
+        {
+            return;
         }
         let Some(connection) = self.connections.get_mut(&ends) else { return };
         if header.syn && connection.segment.is_some() {
@@ -242,6 +192,41 @@ impl GuestTcp {
         } else {
             self.dirty.insert(ends);
         }
+    }
+
+    /// A packet for no connection: whether there is one now that takes it.
+    fn opens(
+        &mut self,
+        ends: Ends,
+        packet: &[u8],
+        parsed: &IpPacket,
+        header: &TcpHeader,
+        now: Instant,
+        out: &mut Vec<Outgoing>,
+    ) -> bool {
+        let segment = &packet[parsed.payload.clone()];
+        let port = self.ports.get(&(ends.0.is_ipv6(), ends.0.port())).copied();
+        match port.unwrap_or(Port::Refuse) {
+            Port::Listen(listener) if header.syn && !header.ack => {
+                if listener.delay == Duration::ZERO {
+                    self.accept(ends, &listener, tcp::max_segment_size(segment));
+                    return true;
+                }
+                if self.waiting.insert(ends) {
+                    let number = self.streams;
+                    self.streams += 1;
+                    self.delayed.insert((now + listener.delay, number), packet.to_vec());
+                }
+            }
+            Port::Silent => {}
+            Port::Listen(_) | Port::Refuse => {
+                let length = segment.len() - header.header_len;
+                if let Some(reset) = ControlSegment::reset_for(header, length) {
+                    out.push(Outgoing::plain(connection::packet(ends.0, ends.1, &reset)));
+                }
+            }
+        }
+        false
     }
 
     /// Lets applications and timers of connections run; frames go to `out`, of which no more than
@@ -295,31 +280,10 @@ impl GuestTcp {
     }
 
     fn accept(&mut self, ends: Ends, listener: &Listener, segment: Option<u16>) {
-        let buffer = |length| SocketBuffer::new(vec![0; length]);
-        let mut socket = Socket::new(buffer(listener.receive_buffer), buffer(listener.send_buffer));
-        let (address, port) = (ends.0.ip().into(), ends.0.port());
-        let listening = socket.listen(IpListenEndpoint { addr: Some(address), port });
-        assert!(listening.is_ok(), "a fresh socket listens");
-        let mut sockets = SocketSet::new(Vec::with_capacity(1));
-        let handle = sockets.add(socket);
         let stream = StreamId(GUEST_STREAMS + self.streams);
         self.streams += 1;
-        let connection = Connection {
-            ends,
-            peer: Peer::new(listener.app, stream),
-            established: false,
-            reset: false,
-            fin: false,
-            aborted: false,
-            sockets,
-            handle,
-            segment: segment.filter(|_| self.super_segments),
-            armed: None,
-            last_sent: (0, 0),
-            heard: (0, 0),
-            stopped_at: None,
-        };
-        self.connections.insert(ends, connection);
+        let segment = segment.filter(|_| self.super_segments);
+        self.connections.insert(ends, Connection::listening(ends, listener, stream, segment));
     }
 
     fn drive(&mut self, ends: Ends, now: Instant, room: usize, out: &mut Vec<Outgoing>) {
@@ -428,19 +392,6 @@ impl GuestTcp {
 
     fn device_mtu(&self) -> usize {
         if self.super_segments { 65_535 } else { self.mtu }
-    }
-}
-
-/// A packet for the link, and the size to which its TCP segment must be cut.
-#[derive(Debug)]
-pub struct Outgoing {
-    pub(super) packet: Vec<u8>,
-    pub(super) segment: Option<u16>,
-}
-
-impl Outgoing {
-    pub(super) const fn plain(packet: Vec<u8>) -> Self {
-        Self { packet, segment: None }
     }
 }
 

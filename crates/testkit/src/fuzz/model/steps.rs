@@ -7,7 +7,7 @@ use portreeve_core::{Command, Unpublish};
 use super::{Expect, GUEST_PORTS, Known, Model};
 use crate::app::{App, Finish, Preamble, Reading, Writing};
 use crate::fuzz::Input;
-use crate::guest::tcp::{Listener, Port};
+use crate::guest::port::{Listener, Port};
 use crate::guest::udp::Service;
 use crate::pair::client_spec;
 
