@@ -29,10 +29,10 @@ use crate::outbox::Outbox;
 use crate::publish::{EphemeralPorts, PublishTable, PublishedEntry};
 use crate::rings::{HeapRings, RingSource};
 use crate::seed::Seed;
-use crate::time::Instant;
 use command::{Command, CommandError, Reply};
 use event::{Event, EventLog, RefuseReason};
 use host::{Accepted, DatagramBatch, HostDatagram, HostEvent, HostOp, IncomingDatagram};
+use portreeve_types::Instant;
 use timers::Timers;
 
 /// The network of one guest, without any I/O.

@@ -25,7 +25,6 @@ mod outbox;
 mod publish;
 mod rings;
 mod seed;
-mod time;
 
 pub use config::{Config, LinkOffloads};
 pub use drop_reason::DropReason;
@@ -37,6 +36,6 @@ pub use flow::state::{Action, Phase, PhaseEvent, transition};
 pub use flow::{FlowId, FlowSummary};
 pub use limits::MAX_FRAME_LEN;
 pub use metrics::Counters;
+pub use portreeve_types::Instant;
 pub use publish::PublishedEntry;
 pub use rings::{HeapRings, LeaseId, Ring, RingLease, RingSource};
-pub use time::Instant;

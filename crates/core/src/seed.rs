@@ -7,7 +7,7 @@ use std::hash::{BuildHasher, Hash};
 use foldhash::SharedSeed;
 use foldhash::quality::SeedableRandomState;
 
-use crate::time::Instant;
+use portreeve_types::Instant;
 
 /// The engine's secret, from which every unpredictable number follows.
 #[derive(Clone, Debug)]

@@ -2,7 +2,8 @@
 //!
 //! Owns the vocabulary the other crates share: addresses of the guest's link ([`Addressing`]),
 //! what to publish ([`PublishSpec`], [`PublishRequest`]) and what is published
-//! ([`PublishedPort`]), and every limit ([`Limits`]). Types that stand in configuration files or
+//! ([`PublishedPort`]), every limit ([`Limits`]), and the time ([`Instant`]) that
+//! the sans-IO crates take as an argument. Types that stand in configuration files or
 //! in the API are `serde` and `schemars` types.
 //!
 //! Never does I/O, never reads a clock, and holds no logic beyond parsing and checking.
@@ -17,6 +18,7 @@ mod net;
 mod publish;
 mod published;
 mod source;
+mod time;
 
 pub use addressing::{Addressing, AddressingError, Ipv4Link, Ipv6Link};
 pub use limits::{Limits, LimitsError, MAX_REQUESTS_PER_SPEC, MAX_SPEC_LEN};
@@ -27,3 +29,4 @@ pub use publish::{
 };
 pub use published::{HostEndpoint, PublishId, PublishedPort};
 pub use source::{ParseSourceModeError, SourceMode};
+pub use time::Instant;

@@ -1,7 +1,8 @@
 //! Every limit of the engine, with its default and the range it may take.
 //!
 //! Never enforces one: the crate that owns a table or a queue reads its limit from here.
-//! Spec: the defaults follow RFC 4787 §4.3 (UDP idle time) and RFC 8200 §4.5 (fragments).
+//! Spec: the defaults follow RFC 4787 §4.3 (UDP idle time), RFC 5508 §3.2
+//! (echo idle time) and RFC 8200 §4.5 (fragments).
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -26,8 +27,31 @@ pub struct Limits {
     pub udp_idle_secs: u64,
     /// The same, in seconds, for a UDP flow that has seen only one request and one answer.
     pub udp_idle_one_shot_secs: u64,
-    /// Milliseconds a connection may take to be established on its far side.
+    /// Seconds until a UDP mapping that has only asked name servers (port 53) ends.
+    pub udp_idle_dns_secs: u64,
+    /// Seconds until an echo mapping without a message in either direction ends.
+    pub echo_idle_secs: u64,
+    /// UDP and echo mappings of the guest at once, each with a host socket; beyond it the one that
+    /// has been idle longest ends.
+    pub max_mappings: usize,
+    /// Milliseconds a published connection may take until the guest has answered.
     pub connect_timeout_ms: u64,
+    /// Milliseconds a connection of the guest may take until its destination has answered.
+    pub dial_timeout_ms: u64,
+    /// Connections of the guest whose destinations have yet to answer; beyond it the oldest is
+    /// refused.
+    pub max_dials: usize,
+    /// The same to one destination address.
+    pub max_dials_per_destination: usize,
+    /// Queries of the guest that wait for a name server at once; beyond it they are answered with
+    /// SERVFAIL.
+    pub dns_pending: usize,
+    /// Milliseconds until a query that no name server has answered is answered with SERVFAIL.
+    pub dns_timeout_ms: u64,
+    /// Bytes of answers kept in the name server's cache.
+    pub dns_cache_bytes: usize,
+    /// Names remembered for the addresses they resolved to.
+    pub dns_names: usize,
     /// Milliseconds undelivered bytes may make no progress once the side that sent them is gone.
     pub close_grace_ms: u64,
     /// Seconds a half-closed TCP flow may be idle; 0: for ever.
@@ -76,7 +100,17 @@ impl Default for Limits {
             max_published: 4_096,
             udp_idle_secs: 180,
             udp_idle_one_shot_secs: 30,
+            udp_idle_dns_secs: 10,
+            echo_idle_secs: 60,
+            max_mappings: 1_024,
             connect_timeout_ms: 10_000,
+            dial_timeout_ms: 60_000,
+            max_dials: 512,
+            max_dials_per_destination: 128,
+            dns_pending: 1_024,
+            dns_timeout_ms: 6_000,
+            dns_cache_bytes: 4 * MIB,
+            dns_names: 8_192,
             close_grace_ms: 2_000,
             half_close_idle_secs: 0,
             tcp_idle_secs: 0,
@@ -105,7 +139,17 @@ impl Limits {
         within("max_published", self.max_published as u64, 1, 131_070)?;
         within("udp_idle_secs", self.udp_idle_secs, 1, DAY_SECS)?;
         within("udp_idle_one_shot_secs", self.udp_idle_one_shot_secs, 1, DAY_SECS)?;
+        within("udp_idle_dns_secs", self.udp_idle_dns_secs, 1, DAY_SECS)?;
+        within("echo_idle_secs", self.echo_idle_secs, 1, DAY_SECS)?;
+        within("max_mappings", self.max_mappings as u64, 1, 65_536)?;
         within("connect_timeout_ms", self.connect_timeout_ms, 1, 10 * MINUTE_MS)?;
+        within("dial_timeout_ms", self.dial_timeout_ms, 1, 10 * MINUTE_MS)?;
+        within("max_dials", self.max_dials as u64, 1, MILLION)?;
+        within("max_dials_per_destination", self.max_dials_per_destination as u64, 1, MILLION)?;
+        within("dns_pending", self.dns_pending as u64, 1, 65_536)?;
+        within("dns_timeout_ms", self.dns_timeout_ms, 1, MINUTE_MS)?;
+        within("dns_cache_bytes", self.dns_cache_bytes as u64, 4_096, GIB)?;
+        within("dns_names", self.dns_names as u64, 1, MILLION)?;
         within("close_grace_ms", self.close_grace_ms, 1, 10 * MINUTE_MS)?;
         within("half_close_idle_secs", self.half_close_idle_secs, 0, 365 * DAY_SECS)?;
         within("tcp_idle_secs", self.tcp_idle_secs, 0, 365 * DAY_SECS)?;
@@ -192,7 +236,7 @@ mod tests {
     fn every_field_is_checked() {
         let json = serde_json::to_value(Limits::default()).unwrap();
         let fields: Vec<_> = json.as_object().unwrap().keys().cloned().collect();
-        assert_eq!(fields.len(), 19);
+        assert_eq!(fields.len(), 29);
         for field in fields {
             let most = if field.ends_with("_ring") { u64::from(u32::MAX) } else { u64::MAX };
             let error = with(&field, most).validate().unwrap_err();

@@ -9,7 +9,7 @@ use std::collections::BinaryHeap;
 
 use crate::engine::Engine;
 use crate::flow::{Body, FlowId};
-use crate::time::Instant;
+use portreeve_types::Instant;
 
 /// The heap. An entry is live when its time is the one that its flow is armed for.
 #[derive(Default)]

@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use portreeve_types::{PublishId, Transport};
 use portreeve_wire::FlowKey;
 
-use crate::time::Instant;
+use portreeve_types::Instant;
 use state::Phase;
 use tcp::Tcp;
 use tcp::time_wait::TimeWait;

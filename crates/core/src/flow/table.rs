@@ -131,7 +131,7 @@ fn key_of(slots: &[Slot], index: u32) -> Option<&FlowKey> {
 mod tests {
     use super::*;
     use crate::flow::tcp::time_wait::TimeWait;
-    use crate::time::Instant;
+    use portreeve_types::Instant;
 
     fn key(port: u16) -> FlowKey {
         FlowKey::tcp(([10, 0, 0, 2], 80).into(), ([10, 0, 0, 1], port).into())

@@ -29,7 +29,7 @@ pub(crate) struct Udp {
     /// Whether the guest has refused on the other address family.
     pub(crate) refused_elsewhere: bool,
     /// Last datagram in either direction.
-    pub(crate) last_moved: crate::time::Instant,
+    pub(crate) last_moved: portreeve_types::Instant,
 }
 
 /// A client of a published UDP port: the host's side of a mapping.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use portreeve_wire::packet::{Fragment, IPV4_HEADER_LEN, IpPacket};
 
 use crate::drop_reason::DropReason;
-use crate::time::Instant;
+use portreeve_types::Instant;
 
 /// Longest datagram that fragments may make: what one packet's length field can say.
 fn max_datagram(v6: bool) -> usize {

@@ -21,7 +21,7 @@ use crate::engine::host::Accepted;
 use crate::flow::state::{Phase, PhaseEvent};
 use crate::flow::{Body, Flow, FlowId};
 use crate::limits::FAMILY_FALLBACK;
-use crate::time::Instant;
+use portreeve_types::Instant;
 
 /// The guest addresses a flow may be dialled at.
 #[derive(Clone, Debug)]

@@ -25,8 +25,8 @@ pub(crate) use handshake::Attempts;
 use portreeve_wire::tcp::TcpHeader;
 
 use crate::flow::state::Phase;
-use crate::time::Instant;
 use duplicate::Heard;
+use portreeve_types::Instant;
 use stack::Endpoint;
 use window::WindowGuard;
 

@@ -15,7 +15,7 @@ use crate::flow::state::Phase;
 use crate::flow::{Flow, FlowId};
 use crate::limits::{GUEST_SILENT, RESET_LINGER, RING_IDLE};
 use crate::outbox::PACKET_OFFSET;
-use crate::time::Instant;
+use portreeve_types::Instant;
 use std::time::Duration;
 
 /// After this long in smoltcp's TIME-WAIT it is not polled any more: at the end of that state it

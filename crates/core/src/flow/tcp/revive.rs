@@ -18,7 +18,7 @@ use super::Tcp;
 use crate::engine::Engine;
 use crate::flow::FlowId;
 use crate::flow::state::Phase;
-use crate::time::Instant;
+use portreeve_types::Instant;
 
 /// How long a stopped socket is left alone: as long as its shortest retransmission timer, so that
 /// nothing is repeated sooner than it would have been.

@@ -19,7 +19,7 @@ use portreeve_wire::FlowKey;
 use super::sequence;
 use crate::limits::{POOLED_STACKS, RING_IDLE, TCP_CLOCK_RATE};
 use crate::rings::{LeaseId, Ring, RingSource};
-use crate::time::Instant;
+use portreeve_types::Instant;
 
 /// smoltcp panicked within one flow, which must now end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
