@@ -1,14 +1,16 @@
 //! What may open a flow: the only place that asks.
 //!
-//! Owns the order of the questions for every new flow, from either side, and the answer to a guest
-//! that asks for a way out. Limits come first, for they cost least; a policy is asked here and
-//! nowhere else. At present no policy admits a guest's own connections: they are refused audibly.
+//! Owns the order of the questions for every new flow, from either side. Where a destination leads
+//! at all is `egress.rs`'s answer; a policy is asked here and nowhere else.
 
-use portreeve_types::SourceMode;
+use std::net::{IpAddr, SocketAddr};
+
+use portreeve_types::{SourceMode, Transport};
 use portreeve_wire::FlowKey;
 
+use crate::egress::Target;
 use crate::engine::Engine;
-use crate::engine::event::{Event, RefuseReason};
+use crate::engine::event::{EgressRefusal, RefuseReason};
 use crate::engine::host::Accepted;
 
 impl Engine {
@@ -31,8 +33,38 @@ impl Engine {
         Ok((entry.guest_port, entry.source))
     }
 
-    /// A guest asked for a connection of its own and is refused.
-    pub(crate) fn refuse_egress(&mut self, key: &FlowKey) {
-        self.events.push(Event::EgressRefused { guest: key.guest, destination: key.remote });
+    /// Whether the guest may open a connection of its own: where it leads.
+    pub(crate) fn admit_dial(&self, key: &FlowKey, hop_limit: u8) -> Result<Target, EgressRefusal> {
+        let target = self.egress_target(Transport::Tcp, key.remote)?;
+        if matches!(target, Target::Out(_)) && hop_limit <= 1 {
+            return Err(EgressRefusal::HopLimit);
+        }
+        if self.flows.active() >= self.config.limits.max_flows {
+            return Err(EgressRefusal::FlowLimit);
+        }
+        Ok(target)
+    }
+
+    /// Whether the guest may send a datagram to `remote`: where it leads.
+    pub(crate) fn admit_datagram(
+        &self,
+        remote: SocketAddr,
+        hop_limit: u8,
+    ) -> Result<Target, EgressRefusal> {
+        let target = self.egress_target(Transport::Udp, remote)?;
+        if matches!(target, Target::Out(_)) && hop_limit <= 1 {
+            return Err(EgressRefusal::HopLimit);
+        }
+        Ok(target)
+    }
+
+    /// Whether the guest may ask `remote`, which is not the gateway, for an echo.
+    pub(crate) fn admit_echo(
+        &self,
+        remote: IpAddr,
+        hop_limit: u8,
+    ) -> Result<SocketAddr, EgressRefusal> {
+        let target = self.echo_target(remote)?;
+        if hop_limit <= 1 { Err(EgressRefusal::HopLimit) } else { Ok(target) }
     }
 }

@@ -3,7 +3,7 @@
 //! Owns the union of the user's configuration and the facts that the shell found out about its
 //! link. Parsing and validation are the types crate's.
 
-use portreeve_types::{Addressing, Limits, SourceMode};
+use portreeve_types::{Addressing, Egress, Limits, SourceMode};
 
 /// What the link to the guest can take unfinished, and its MTU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub struct Config {
     pub limits: Limits,
     /// Source that guests see where a published port names none.
     pub source: SourceMode,
+    /// What the guest's own connections may do.
+    pub egress: Egress,
     /// What the link can take.
     pub link: LinkOffloads,
     /// Secret for hashing and sequence numbers: from the system's entropy in production, fixed in
@@ -44,6 +46,7 @@ impl Default for Config {
             addressing: Addressing::default(),
             limits: Limits::default(),
             source: SourceMode::Gateway,
+            egress: Egress::default(),
             link: LinkOffloads::NONE,
             seed: [0x9e37_79b9_7f4a_7c15, 0xf39c_c060_5ced_c834],
         }

@@ -75,6 +75,14 @@ drop_reasons! {
     NoFlow => "no_flow",
     /// A connection or datagram to somewhere that policy or configuration does not allow.
     EgressDenied => "egress_denied",
+    /// A packet whose hop limit was used up at the gateway; it was answered as such.
+    HopLimit => "hop_limit",
+    /// A datagram from outside that the filtering of a mapping keeps out. RFC 4787 §5.
+    Filtered => "filtered",
+    /// A mapping that was idle made room for a newer one.
+    MappingEvicted => "mapping_evicted",
+    /// A datagram or echo message of the host for which there is no mapping any more.
+    NoMapping => "no_mapping",
     /// The queue of datagrams for the guest is full.
     DatagramQueueFull => "datagram_queue_full",
     /// The queue of answers made by the engine itself is full.

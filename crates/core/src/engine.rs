@@ -17,8 +17,11 @@ use portreeve_wire::VirtioNetHdr;
 
 use crate::config::Config;
 use crate::drop_reason::DropReason;
+use crate::egress::HostView;
+use crate::flow::mapping::Mappings;
 use crate::flow::state::{Phase, PhaseEvent};
 use crate::flow::table::FlowTable;
+use crate::flow::tcp::Dials;
 use crate::flow::tcp::stack::TcpStack;
 use crate::flow::udp::ClientKey;
 use crate::flow::{Body, FlowId, FlowSummary};
@@ -30,8 +33,11 @@ use crate::publish::{EphemeralPorts, PublishTable, PublishedEntry};
 use crate::rings::{HeapRings, RingSource};
 use crate::seed::Seed;
 use command::{Command, CommandError, Reply};
-use event::{Event, EventLog, RefuseReason};
-use host::{Accepted, DatagramBatch, HostDatagram, HostEvent, HostOp, IncomingDatagram};
+use event::{CloseReason, Event, EventLog, RefuseReason};
+use host::{
+    Accepted, DatagramBatch, DialFailure, HostDatagram, HostEvent, HostNetwork, HostOp,
+    IncomingDatagram, MappedDatagram, Undeliverable,
+};
 use portreeve_types::Instant;
 use timers::Timers;
 
@@ -41,7 +47,11 @@ use timers::Timers;
 /// Input may come at any time, in any order:
 /// - [`handle_guest_frame`](Self::handle_guest_frame): a frame the guest sent;
 /// - [`handle_accepted`](Self::handle_accepted), [`handle_datagram`](Self::handle_datagram),
+///   [`handle_mapped_datagram`](Self::handle_mapped_datagram),
+///   [`handle_undeliverable`](Self::handle_undeliverable),
 ///   [`handle_host_event`](Self::handle_host_event): what the host's sockets did;
+/// - [`handle_host_network`](Self::handle_host_network): what the host's network looks like, once
+///   before anything else and whenever it has changed;
 /// - [`handle_command`](Self::handle_command): an order from above;
 /// - [`handle_timeout`](Self::handle_timeout): [`poll_timeout`](Self::poll_timeout) has passed.
 ///
@@ -72,6 +82,11 @@ pub struct Engine {
     pub(crate) clients: BTreeMap<ClientKey, FlowId>,
     /// Whether the guest has answered on a UDP port over IPv6 (`true`) or IPv4.
     pub(crate) udp_family: BTreeMap<PublishId, bool>,
+    /// The guest's own UDP ports and echo identifiers.
+    pub(crate) mappings: Mappings,
+    /// Connections of the guest whose destinations have yet to answer.
+    pub(crate) dials: Dials,
+    pub(crate) host: HostView,
     pub(crate) outbox: Outbox,
     pub(crate) datagrams: DatagramBatch,
     pub(crate) fragments: Reassembly,
@@ -109,6 +124,9 @@ impl Engine {
             ports: EphemeralPorts::new(),
             clients: BTreeMap::new(),
             udp_family: BTreeMap::new(),
+            mappings: Mappings::default(),
+            dials: Dials::default(),
+            host: HostView::default(),
             outbox: Outbox::new(
                 addressing.gateway_mac.0,
                 addressing.guest_mac.map(|mac| mac.0),
@@ -168,12 +186,33 @@ impl Engine {
         self.udp_from_host(datagram);
     }
 
+    /// A datagram or an echo reply arrived on the socket of a mapping.
+    pub fn handle_mapped_datagram(&mut self, datagram: &MappedDatagram<'_>, now: Instant) {
+        self.advance(now);
+        self.mapping_from_host(datagram);
+    }
+
+    /// A datagram or an echo request of a mapping did not arrive.
+    pub fn handle_undeliverable(&mut self, report: &Undeliverable<'_>, now: Instant) {
+        self.advance(now);
+        self.mapping_undeliverable(report);
+    }
+
+    /// The host's network looks like this now. Until the first call no address counts as the
+    /// host's own but its loopback.
+    pub fn handle_host_network(&mut self, network: &HostNetwork, now: Instant) {
+        self.advance(now);
+        self.host.set_addresses(network.addresses.iter().copied());
+    }
+
     /// Something happened on the host's side. Names of flows that are gone are ignored.
     pub fn handle_host_event(&mut self, event: HostEvent, now: Instant) {
         self.advance(now);
         match event {
             HostEvent::Eof(flow) => self.tcp_event(flow, PhaseEvent::HostEof),
             HostEvent::Reset(flow) => self.tcp_host_reset(flow),
+            HostEvent::Connected(flow) => self.tcp_connected(flow),
+            HostEvent::Failed { flow, reason } => self.host_socket_failed(flow, reason),
             HostEvent::ClientUnreachable { publish, client, local, kind } => {
                 self.udp_unreachable_for_guest(publish, client, local, kind);
             }
@@ -216,7 +255,7 @@ impl Engine {
         None
     }
 
-    /// The next datagram to send from a published UDP port.
+    /// The next datagram to send from a published UDP port or a mapping.
     pub fn poll_datagram(&mut self) -> Option<HostDatagram<'_>> {
         self.datagrams.pop()
     }
@@ -282,6 +321,16 @@ impl Engine {
         self.flows.active()
     }
 
+    /// Number of the guest's own UDP ports and echo identifiers, each with a host socket.
+    pub fn mapping_count(&self) -> usize {
+        self.mappings.count()
+    }
+
+    /// Number of the guest's connections whose destinations have yet to answer.
+    pub fn dial_count(&self) -> usize {
+        self.dials.len()
+    }
+
     /// Number of 4-tuples in TIME-WAIT.
     pub fn time_wait_count(&self) -> usize {
         self.flows.time_wait()
@@ -325,6 +374,14 @@ impl Engine {
     pub(crate) fn segments_offloaded(&self, v6: bool) -> bool {
         let link = &self.config.link;
         link.checksum && if v6 { link.tso6 } else { link.tso4 }
+    }
+
+    fn host_socket_failed(&mut self, id: FlowId, reason: DialFailure) {
+        match self.flows.get(id).map(|flow| &flow.body) {
+            Some(Body::Tcp(_)) => self.tcp_dial_failed(id, reason),
+            Some(Body::Mapping(_)) => self.mapping_remove(id, CloseReason::Failed(reason)),
+            Some(Body::Udp(_) | Body::TimeWait(_)) | None => {}
+        }
     }
 
     fn advance(&mut self, now: Instant) {

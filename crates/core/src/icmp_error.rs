@@ -7,8 +7,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use portreeve_types::PublishId;
-use portreeve_wire::FlowKey;
-use portreeve_wire::icmp::{self, ICMP_HEADER_LEN, IcmpError, Unreachable};
+use portreeve_wire::icmp::{self, ErrorKind, ICMP_HEADER_LEN, IcmpError, Unreachable};
 use portreeve_wire::packet::{DEFAULT_HOP_LIMIT, IpHeader, IpPacket, Protocol};
 use portreeve_wire::udp::UDP_HEADER_LEN;
 
@@ -25,6 +24,11 @@ impl Engine {
         let Some(error) = IcmpError::parse(message, v6) else {
             return self.drop(DropReason::IcmpIgnored);
         };
+        // What a guest cannot take whole or in time is its own affair: the link has one MTU and
+        // one hop.
+        let ErrorKind::Unreachable(kind) = error.kind else {
+            return self.drop(DropReason::IcmpIgnored);
+        };
         let Some(id) = self.flows.find(&error.quoted) else {
             return self.drop(DropReason::NoFlow);
         };
@@ -36,7 +40,6 @@ impl Engine {
             Body::Udp(udp) => {
                 let local = udp.local;
                 if let (Some(publish), Some(client)) = (flow.publish, flow.client) {
-                    let kind = error.unreachable;
                     // The datagram is lost, as datagrams are; the client's next attempt is not.
                     if self.udp_try_other_family(id) {
                         return;
@@ -44,7 +47,7 @@ impl Engine {
                     self.ops.push_back(HostOp::Unreachable { publish, client, local, kind });
                 }
             }
-            Body::Tcp(_) | Body::TimeWait(_) => {}
+            Body::Tcp(_) | Body::Mapping(_) | Body::TimeWait(_) => {}
         }
     }
 
@@ -73,44 +76,61 @@ impl Engine {
         upper[0..2].copy_from_slice(&key.guest.port().to_be_bytes());
         upper[2..4].copy_from_slice(&key.remote.port().to_be_bytes());
         upper[5] = 8;
-        self.icmp_unreachable(key.remote.ip(), key.guest.ip(), kind, &packet);
+        let error = ErrorKind::Unreachable(kind);
+        self.icmp_error(key.remote.ip(), key.guest.ip(), error, &packet);
     }
 
-    /// A datagram of the guest for which there is no flow is refused audibly.
-    pub(crate) fn udp_without_flow(&mut self, ip: &IpPacket, key: &FlowKey, datagram: &[u8]) {
-        self.drop(DropReason::EgressDenied);
-        // RFC 1122 §3.2.2: no errors about multicast or broadcast.
-        if self.is_group(ip.destination) {
+    /// An error about a packet that the guest sent, quoting it: `upper` is what stood behind its IP
+    /// header, cut or whole, of `length` bytes.
+    pub(crate) fn icmp_error_about(
+        &mut self,
+        ip: &IpPacket,
+        reporter: IpAddr,
+        error: ErrorKind,
+        upper: &[u8],
+        length: usize,
+    ) {
+        // RFC 1122 §3.2.2, RFC 4443 §2.4 (e): no errors about multicast, broadcast or errors.
+        if self.is_group(ip.destination) || ip.source.is_unspecified() {
             return;
         }
-        self.refuse_egress(key);
         let quoted = IpHeader {
             source: ip.source,
             destination: ip.destination,
-            protocol: Protocol::UDP,
+            protocol: ip.protocol,
             hop_limit: ip.hop_limit,
-            payload_len: datagram.len(),
+            payload_len: length,
             fragment: None,
         };
-        let shown = datagram.len().min(ICMP_QUOTE);
+        let shown = upper.len().min(ICMP_QUOTE);
         let mut packet = vec![0; quoted.len() + shown];
         quoted.emit(&mut packet);
-        packet[quoted.len()..].copy_from_slice(&datagram[..shown]);
-        self.icmp_unreachable(ip.destination, ip.source, Unreachable::Prohibited, &packet);
+        packet[quoted.len()..].copy_from_slice(&upper[..shown]);
+        self.icmp_error(reporter, ip.source, error, &packet);
     }
 
-    fn icmp_unreachable(
+    /// The gateway's own address of a family, which reports what happens on this hop.
+    pub(crate) fn gateway_address(&self, v6: bool) -> Option<IpAddr> {
+        let addressing = &self.config.addressing;
+        if v6 {
+            addressing.ipv6.map(|link| link.gateway.into())
+        } else {
+            addressing.ipv4.map(|link| link.gateway.into())
+        }
+    }
+
+    pub(crate) fn icmp_error(
         &mut self,
         source: IpAddr,
         guest: IpAddr,
-        kind: Unreachable,
+        kind: ErrorKind,
         packet: &[u8],
     ) {
         let quote = packet.len().min(ICMP_QUOTE);
         let protocol = if guest.is_ipv6() { Protocol::ICMPV6 } else { Protocol::ICMP };
         let length = ICMP_HEADER_LEN + quote;
         self.outbox.ip(source, guest, protocol, length, DEFAULT_HOP_LIMIT, |out| {
-            icmp::emit_unreachable(source, guest, kind, &packet[..quote], out);
+            icmp::emit_error(source, guest, kind, &packet[..quote], out);
         });
     }
 }

@@ -14,6 +14,7 @@
 mod admission;
 mod config;
 mod drop_reason;
+mod egress;
 mod engine;
 mod flow;
 mod fragment;
@@ -30,10 +31,13 @@ pub use config::{Config, LinkOffloads};
 pub use drop_reason::DropReason;
 pub use engine::Engine;
 pub use engine::command::{Command, CommandError, Reply, Unpublish};
-pub use engine::event::{CloseReason, Event, FlowInfo, RefuseReason};
-pub use engine::host::{Accepted, HostDatagram, HostEvent, HostOp, IncomingDatagram};
+pub use engine::event::{CloseReason, EgressRefusal, Event, FlowInfo, RefuseReason};
+pub use engine::host::{
+    Accepted, DialFailure, HostDatagram, HostEvent, HostNetwork, HostOp, IncomingDatagram,
+    MappedDatagram, MappingKind, Undeliverable,
+};
 pub use flow::state::{Action, Phase, PhaseEvent, transition};
-pub use flow::{FlowId, FlowSummary};
+pub use flow::{FlowId, FlowKind, FlowSummary};
 pub use limits::MAX_FRAME_LEN;
 pub use metrics::Counters;
 pub use portreeve_types::Instant;

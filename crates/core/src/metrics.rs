@@ -22,9 +22,13 @@ pub struct Counters {
     pub flows_closed: u64,
     /// Connections refused before they reached the guest, or by it.
     pub flows_refused: u64,
-    /// Datagrams taken from clients.
+    /// Connections, datagrams and echoes of the guest that did not get where they wanted to go.
+    pub egress_refused: u64,
+    /// UDP and echo mappings that the guest has opened.
+    pub mappings_opened: u64,
+    /// Datagrams and echo messages taken from the host for the guest.
     pub datagrams_to_guest: u64,
-    /// Datagrams handed out for clients.
+    /// Datagrams and echo messages of the guest handed out for the host.
     pub datagrams_from_guest: u64,
     drops: Vec<u64>,
 }

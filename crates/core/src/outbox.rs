@@ -5,8 +5,10 @@
 //! Knows the two hardware addresses. Never decides what is sent.
 
 use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
 
 use portreeve_wire::ethernet::{ETHERNET_HEADER_LEN, EtherType, EthernetHeader};
+use portreeve_wire::icmp;
 use portreeve_wire::packet::{
     DEFAULT_HOP_LIMIT, IPV4_HEADER_LEN, IPV6_HEADER_LEN, IpHeader, Protocol,
 };
@@ -36,8 +38,10 @@ pub(crate) struct Outbox {
 }
 
 struct Datagram {
-    key: FlowKey,
-    /// UDP header and payload.
+    source: IpAddr,
+    destination: IpAddr,
+    protocol: u8,
+    /// Everything behind the IP header.
     bytes: Vec<u8>,
     pieces: Pieces,
 }
@@ -122,8 +126,8 @@ impl Outbox {
     /// Queues one IP packet whose `length` upper-layer bytes `fill` writes.
     pub(crate) fn ip(
         &mut self,
-        source: std::net::IpAddr,
-        destination: std::net::IpAddr,
+        source: IpAddr,
+        destination: IpAddr,
         protocol: u8,
         length: usize,
         hop_limit: u8,
@@ -184,12 +188,32 @@ impl Outbox {
             payload,
             header,
         );
+        self.queue(key.remote.ip(), key.guest.ip(), Protocol::UDP, bytes);
+        true
+    }
+
+    /// Queues an echo message from `source` for the guest's socket; `false` when there is no room.
+    pub(crate) fn echo(&mut self, source: IpAddr, guest: SocketAddr, message: &[u8]) -> bool {
+        if message.len() > self.datagram_room() || message.len() > 65_535 - IPV4_HEADER_LEN {
+            return false;
+        }
+        let mut bytes = self.spare.pop().unwrap_or_default();
+        bytes.clear();
+        bytes.extend_from_slice(message);
+        if !icmp::set_echo_identifier(source, guest.ip(), guest.port(), &mut bytes) {
+            return false;
+        }
+        let protocol = if source.is_ipv6() { Protocol::ICMPV6 } else { Protocol::ICMP };
+        self.queue(source, guest.ip(), protocol, bytes);
+        true
+    }
+
+    fn queue(&mut self, source: IpAddr, destination: IpAddr, protocol: u8, bytes: Vec<u8>) {
         self.identification = self.identification.wrapping_add(1);
-        let v6 = key.guest.is_ipv6();
+        let v6 = destination.is_ipv6();
         let pieces = Pieces::new(bytes.len(), self.mtu, v6, self.identification);
         self.datagram_bytes += bytes.len();
-        self.datagrams.push_back(Datagram { key: *key, bytes, pieces });
-        true
+        self.datagrams.push_back(Datagram { source, destination, protocol, bytes, pieces });
     }
 
     /// Whether anything waits.
@@ -214,9 +238,9 @@ impl Outbox {
             return self.poll(frame);
         };
         let header = IpHeader {
-            source: front.key.remote.ip(),
-            destination: front.key.guest.ip(),
-            protocol: Protocol::UDP,
+            source: front.source,
+            destination: front.destination,
+            protocol: front.protocol,
             hop_limit: DEFAULT_HOP_LIMIT,
             payload_len: range.len(),
             fragment,

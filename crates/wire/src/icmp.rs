@@ -1,7 +1,7 @@
-//! ICMP (RFC 792) and ICMPv6 (RFC 4443): echo and destination-unreachable messages.
+//! ICMP (RFC 792) and ICMPv6 (RFC 4443): echo messages and errors.
 //!
 //! Owns the layout of messages and of the packet quoted in an error. Which error answers what is
-//! the core's to decide. Error types share one vocabulary across both families: [`Unreachable`].
+//! the core's to decide. Errors share one vocabulary across both families: [`ErrorKind`].
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -19,6 +19,11 @@ const ECHO_REPLY_V4: u8 = 0;
 const ECHO_REPLY_V6: u8 = 129;
 const UNREACHABLE_V4: u8 = 3;
 const UNREACHABLE_V6: u8 = 1;
+const TIME_EXCEEDED_V4: u8 = 11;
+const TIME_EXCEEDED_V6: u8 = 3;
+const TOO_BIG_V6: u8 = 2;
+/// Code of a destination-unreachable message that says "fragmentation needed". RFC 1191 §4.
+const FRAGMENTATION_NEEDED: u8 = 4;
 
 /// Why a destination cannot be reached, in both families' codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,27 +60,72 @@ impl Unreachable {
     }
 }
 
+/// What an ICMP error says of the packet it quotes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// It cannot reach its destination.
+    Unreachable(Unreachable),
+    /// It is too big for a link on its way, and may not be fragmented there.
+    TooBig {
+        /// The link's MTU in bytes; 0 when the reporter does not say.
+        mtu: u32,
+    },
+    /// Its hop limit was used up on the way.
+    TimeExceeded,
+}
+
+impl ErrorKind {
+    /// Type, code and the four bytes behind the checksum.
+    fn fields(self, v6: bool) -> (u8, u8, u32) {
+        match (self, v6) {
+            (Self::Unreachable(kind), false) => (UNREACHABLE_V4, kind.code(false), 0),
+            (Self::Unreachable(kind), true) => (UNREACHABLE_V6, kind.code(true), 0),
+            // RFC 1191 §4: the low half only.
+            (Self::TooBig { mtu }, false) => {
+                (UNREACHABLE_V4, FRAGMENTATION_NEEDED, mtu.min(0xffff))
+            }
+            (Self::TooBig { mtu }, true) => (TOO_BIG_V6, 0, mtu),
+            (Self::TimeExceeded, false) => (TIME_EXCEEDED_V4, 0, 0),
+            (Self::TimeExceeded, true) => (TIME_EXCEEDED_V6, 0, 0),
+        }
+    }
+
+    /// `None` for what is no error of these kinds.
+    fn from_header(header: &[u8; ICMP_HEADER_LEN], v6: bool) -> Option<Self> {
+        let rest = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
+        match (header[0], header[1], v6) {
+            (UNREACHABLE_V4, FRAGMENTATION_NEEDED, false) => {
+                Some(Self::TooBig { mtu: rest & 0xffff })
+            }
+            (TOO_BIG_V6, _, true) => Some(Self::TooBig { mtu: rest }),
+            (UNREACHABLE_V4, code, false) | (UNREACHABLE_V6, code, true) => {
+                Some(Self::Unreachable(Unreachable::from_code(code, v6)))
+            }
+            // Code 1 speaks of reassembly, which is the receiver's own affair.
+            (TIME_EXCEEDED_V4, 0, false) | (TIME_EXCEEDED_V6, 0, true) => Some(Self::TimeExceeded),
+            _ => None,
+        }
+    }
+}
+
 /// What an ICMP error says, and of which flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IcmpError {
     /// The kind of error.
-    pub unreachable: Unreachable,
+    pub kind: ErrorKind,
     /// Key of the flow whose packet is quoted, seen from the guest that received that packet:
     /// the quoted source is the remote, the quoted destination the guest.
     pub quoted: FlowKey,
 }
 
 impl IcmpError {
-    /// Reads a destination-unreachable message that a guest sent about a packet it received.
+    /// Reads an error that a guest sent about a packet it received.
     ///
     /// `None` for every other message and for quotes too short to name a flow.
     pub fn parse(message: &[u8], v6: bool) -> Option<Self> {
         let header: &[u8; ICMP_HEADER_LEN] = message.first_chunk()?;
-        if header[0] != if v6 { UNREACHABLE_V6 } else { UNREACHABLE_V4 } {
-            return None;
-        }
         Some(Self {
-            unreachable: Unreachable::from_code(header[1], v6),
+            kind: ErrorKind::from_header(header, v6)?,
             quoted: quoted_key(&message[ICMP_HEADER_LEN..], v6)?,
         })
     }
@@ -106,28 +156,72 @@ fn quoted_key(packet: &[u8], v6: bool) -> Option<FlowKey> {
     })
 }
 
-/// Writes a destination-unreachable message that quotes `packet` into `out` and returns its length.
+/// Writes an error that quotes `packet` into `out` and returns its length.
 ///
 /// As much of `packet` is quoted as `out` has room for; both addresses are those of the message.
 ///
 /// # Panics
 /// When `out` is shorter than [`ICMP_HEADER_LEN`].
-pub fn emit_unreachable(
+pub fn emit_error(
     source: IpAddr,
     destination: IpAddr,
-    kind: Unreachable,
+    kind: ErrorKind,
     packet: &[u8],
     out: &mut [u8],
 ) -> usize {
     let v6 = destination.is_ipv6();
     let quote = packet.len().min(out.len() - ICMP_HEADER_LEN);
     let out = &mut out[..ICMP_HEADER_LEN + quote];
+    let (message_type, code, rest) = kind.fields(v6);
     out[..ICMP_HEADER_LEN].fill(0);
-    out[0] = if v6 { UNREACHABLE_V6 } else { UNREACHABLE_V4 };
-    out[1] = kind.code(v6);
+    out[0] = message_type;
+    out[1] = code;
+    out[4..8].copy_from_slice(&rest.to_be_bytes());
     out[ICMP_HEADER_LEN..].copy_from_slice(&packet[..quote]);
     fill_checksum(source, destination, out);
     out.len()
+}
+
+/// An echo request or reply: the fields that a translator looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Echo {
+    /// Whether it is a request.
+    pub request: bool,
+    /// Names the asker's socket.
+    pub identifier: u16,
+    /// Names the request among those of one identifier.
+    pub sequence: u16,
+}
+
+impl Echo {
+    /// Reads an echo message; `None` for every other.
+    pub fn parse(message: &[u8], v6: bool) -> Option<Self> {
+        let header: &[u8; ICMP_HEADER_LEN] = message.first_chunk()?;
+        let request = match (header[0], header[1], v6) {
+            (ECHO_REQUEST_V4, 0, false) | (ECHO_REQUEST_V6, 0, true) => true,
+            (ECHO_REPLY_V4, 0, false) | (ECHO_REPLY_V6, 0, true) => false,
+            _ => return None,
+        };
+        let identifier = u16::from_be_bytes([header[4], header[5]]);
+        let sequence = u16::from_be_bytes([header[6], header[7]]);
+        Some(Self { request, identifier, sequence })
+    }
+}
+
+/// Gives an echo message another identifier, and the checksum that fits; the addresses are those
+/// it will travel with. `false` when it is none.
+pub fn set_echo_identifier(
+    source: IpAddr,
+    destination: IpAddr,
+    identifier: u16,
+    message: &mut [u8],
+) -> bool {
+    if Echo::parse(message, destination.is_ipv6()).is_none() {
+        return false;
+    }
+    message[4..6].copy_from_slice(&identifier.to_be_bytes());
+    fill_checksum(source, destination, message);
+    true
 }
 
 /// Turns an echo request into its reply in place; `false` when it is none.
@@ -188,15 +282,17 @@ mod tests {
             packet[at..at + 4].copy_from_slice(&[0x10, 0x00, 0, 53]);
             let mut out = [0; 200];
             for kind in [
-                Unreachable::Port,
-                Unreachable::Host,
-                Unreachable::Network,
-                Unreachable::Prohibited,
+                ErrorKind::Unreachable(Unreachable::Port),
+                ErrorKind::Unreachable(Unreachable::Host),
+                ErrorKind::Unreachable(Unreachable::Network),
+                ErrorKind::Unreachable(Unreachable::Prohibited),
+                ErrorKind::TooBig { mtu: 1280 },
+                ErrorKind::TimeExceeded,
             ] {
-                let length = emit_unreachable(guest, gateway, kind, &packet, &mut out);
+                let length = emit_error(guest, gateway, kind, &packet, &mut out);
                 assert!(verify(guest, gateway, &out[..length]));
                 let error = IcmpError::parse(&out[..length], guest.is_ipv6()).unwrap();
-                assert_eq!(error.unreachable, kind);
+                assert_eq!(error.kind, kind);
                 assert_eq!(error.quoted.guest, SocketAddr::new(guest, 53));
                 assert_eq!(error.quoted.remote, SocketAddr::new(gateway, 0x1000));
                 for cut in 0..ICMP_HEADER_LEN + at + 4 {
@@ -214,5 +310,19 @@ mod tests {
         assert_eq!(message[0], 0);
         assert!(verify(a, b, &message));
         assert!(!echo_reply_in_place(a, b, &mut message));
+    }
+
+    #[test]
+    fn an_echo_gets_another_identifier() {
+        for (a, b, request) in [("10.0.0.1", "10.0.0.2", 8), ("fd00::1", "fd00::2", 128)] {
+            let (a, b): (IpAddr, IpAddr) = (a.parse().unwrap(), b.parse().unwrap());
+            let mut message = [request, 0, 0, 0, 1, 2, 3, 4, 5];
+            assert!(set_echo_identifier(a, b, 0xbeef, &mut message));
+            let echo = Echo::parse(&message, b.is_ipv6());
+            assert_eq!(echo, Some(Echo { request: true, identifier: 0xbeef, sequence: 0x0304 }));
+            assert!(verify(a, b, &message));
+            assert!(!set_echo_identifier(a, b, 1, &mut message[..7]));
+            assert_eq!(Echo::parse(&message, a.is_ipv4()), None, "the other family's type");
+        }
     }
 }

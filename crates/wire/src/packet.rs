@@ -79,6 +79,8 @@ pub struct IpPacket {
     pub payload: Range<usize>,
     /// Set when this is a piece of a larger datagram. Atomic IPv6 fragments (RFC 6946) are whole.
     pub fragment: Option<Fragment>,
+    /// Whether nobody on the way may cut it: the DF bit of IPv4, always over IPv6.
+    pub dont_fragment: bool,
 }
 
 impl IpPacket {
@@ -110,6 +112,7 @@ impl IpPacket {
             hop_limit: fixed[8],
             payload: header_len..total_len,
             fragment,
+            dont_fragment: flags & 0x4000 != 0,
         })
     }
 
@@ -137,6 +140,7 @@ impl IpPacket {
             hop_limit: fixed[7],
             payload: upper.at..end,
             fragment: upper.fragment,
+            dont_fragment: true,
         })
     }
 }

@@ -3,6 +3,8 @@
 //! Owns what each order changes in the engine. Sockets are bound by the shell before and closed
 //! by it after; an order that fails changes nothing.
 
+use std::net::SocketAddr;
+
 use portreeve_types::{PublishId, SourceMode, Transport};
 
 use crate::engine::Engine;
@@ -32,6 +34,8 @@ pub enum Command {
         guest_port: u16,
         /// The source that the guest sees; `None` for the engine's default.
         source: Option<SourceMode>,
+        /// The host's address and port; `None` for a Unix socket. Here the guest itself reaches it.
+        host: Option<SocketAddr>,
     },
     /// Take no more clients of a port.
     Unpublish {
@@ -91,8 +95,12 @@ impl std::error::Error for CommandError {}
 impl Engine {
     pub(crate) fn run_command(&mut self, command: Command) -> Result<Reply, CommandError> {
         match command {
-            Command::Publish { transport, guest_port, source } => {
-                self.publish(transport, guest_port, source)
+            Command::Publish { transport, guest_port, source, host } => {
+                let id = self.publish(transport, guest_port, source)?;
+                if let (Reply::Published(id, _), Some(host)) = (id, host) {
+                    self.host.port_added(transport, host, id);
+                }
+                Ok(id)
             }
             Command::Unpublish { publish, connections } => self.unpublish(publish, connections),
             Command::Kill(flow) => self.kill(flow, CloseReason::Killed),
@@ -124,6 +132,7 @@ impl Engine {
         if !self.published.drain(publish) {
             return Err(CommandError::UnknownPublish(publish));
         }
+        self.host.port_removed(publish);
         if connections == Unpublish::Reset {
             let of_port = |flow: &&crate::flow::Flow| flow.publish == Some(publish);
             let flows: Vec<_> = self.flows.iter().filter(of_port).map(|flow| flow.id).collect();
@@ -142,6 +151,7 @@ impl Engine {
         match self.flows.get(id).map(|flow| &flow.body) {
             Some(Body::Tcp(_)) => self.tcp_event(id, PhaseEvent::Kill),
             Some(Body::Udp(_)) => self.udp_remove(id, reason),
+            Some(Body::Mapping(_)) => self.mapping_remove(id, reason),
             Some(Body::TimeWait(_)) | None => return Err(CommandError::UnknownFlow(id)),
         }
         Ok(Reply::Done)

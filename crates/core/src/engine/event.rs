@@ -10,6 +10,7 @@ use portreeve_types::MacAddr;
 
 use crate::drop_reason::DropReason;
 use crate::engine::Engine;
+use crate::engine::host::DialFailure;
 use crate::flow::{FlowId, FlowSummary};
 
 use portreeve_types::PublishId;
@@ -41,6 +42,69 @@ pub enum RefuseReason {
     Killed,
 }
 
+/// Why the guest did not get where it wanted to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum EgressRefusal {
+    /// The guest may open nothing.
+    Disabled,
+    /// An address of the host, its loopback included, in whatever spelling.
+    HostAddress,
+    /// An address of the link that the host is on.
+    LinkLocal,
+    /// A metadata service of the cloud that the host is in.
+    Metadata,
+    /// A multicast or broadcast address.
+    Group,
+    /// An address or a port that cannot be reached by anybody.
+    Reserved,
+    /// An address of the guest's own prefix that nobody has.
+    NobodyThere,
+    /// The gateway serves nothing on that port.
+    GatewayPort,
+    /// The engine has as many flows as it may.
+    FlowLimit,
+    /// Newer connections took the place of this one, whose destination had yet to answer.
+    DialLimit,
+    /// The hop limit was used up at the gateway.
+    HopLimit,
+    /// The host, the destination or the way to it refused.
+    Failed(DialFailure),
+    /// The guest gave up while the destination had yet to answer.
+    GuestGone,
+    /// It was ordered to end.
+    Killed,
+}
+
+impl EgressRefusal {
+    /// The stable name used in the API and in logs.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Disabled => "disabled",
+            Self::HostAddress | Self::Failed(DialFailure::HostAddress) => "host_address",
+            Self::LinkLocal => "link_local",
+            Self::Metadata => "metadata",
+            Self::Group => "group",
+            Self::Reserved => "reserved",
+            Self::NobodyThere => "nobody_there",
+            Self::GatewayPort => "gateway_port",
+            Self::FlowLimit => "flow_limit",
+            Self::DialLimit => "dial_limit",
+            Self::HopLimit => "hop_limit",
+            Self::GuestGone => "guest_gone",
+            Self::Killed => "killed",
+            Self::Failed(DialFailure::Refused) => "refused",
+            Self::Failed(DialFailure::NetworkUnreachable) => "network_unreachable",
+            Self::Failed(DialFailure::HostUnreachable) => "host_unreachable",
+            Self::Failed(DialFailure::TimedOut) => "timed_out",
+            Self::Failed(DialFailure::Prohibited) => "prohibited",
+            Self::Failed(DialFailure::Exhausted) => "exhausted",
+            Self::Failed(DialFailure::EchoForbidden) => "echo_forbidden",
+            Self::Failed(DialFailure::Other) => "failed",
+        }
+    }
+}
+
 /// Why a flow ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -53,8 +117,12 @@ pub enum CloseReason {
     HostReset,
     /// Nothing moved for too long.
     TimedOut,
-    /// A UDP mapping was idle.
+    /// A UDP or echo mapping was idle.
     Idle,
+    /// A UDP or echo mapping made room for a newer one.
+    Evicted,
+    /// The host's socket of a mapping could not be had.
+    Failed(DialFailure),
     /// It was ordered to end.
     Killed,
     /// The stack of this flow failed.
@@ -83,12 +151,16 @@ pub enum Event {
         /// Why.
         reason: RefuseReason,
     },
-    /// The guest asked for a way out that it may not have.
+    /// The guest asked for a way out and did not get it.
     EgressRefused {
-        /// The guest's endpoint.
+        /// What it asked with: [`Protocol::TCP`](portreeve_wire::packet::Protocol) and its kin.
+        protocol: u8,
+        /// The guest's endpoint; its port is the identifier of an echo.
         guest: SocketAddr,
-        /// Where it wanted to go.
+        /// Where it wanted to go; port 0 for an echo.
         destination: SocketAddr,
+        /// Why not.
+        reason: EgressRefusal,
     },
     /// The guest's hardware address became known.
     GuestSeen {

@@ -66,26 +66,42 @@ impl Engine {
         }
         let trusted = link.needs_csum || link.data_valid;
         if let Some(fragment) = ip.fragment {
-            if ip.protocol != Protocol::UDP {
+            // Only what may be larger than the link's MTU by right: TCP never is.
+            if !matches!(ip.protocol, Protocol::UDP | Protocol::ICMP | Protocol::ICMPV6) {
                 return self.drop(DropReason::FragmentUnexpected);
             }
             let data = &packet[ip.payload.clone()];
-            return match self.fragments.add(&ip, fragment, data, self.now) {
+            match self.fragments.add(&ip, fragment, data, self.now) {
                 // What a fragment's link header says of checksums holds for the fragment only.
-                Joined::Whole(datagram) => {
-                    self.udp_from_guest(&ip, &datagram, &VirtioNetHdr::default(), false);
+                Joined::Whole(whole) => {
+                    self.upper_from_guest(header, &VirtioNetHdr::default(), &ip, &whole);
                 }
                 Joined::Waiting => {}
                 Joined::Dropped(reason) => self.drop(reason),
-            };
+            }
+            return;
         }
+        if ip.protocol == Protocol::TCP {
+            return self.tcp_from_guest(packet, &ip, trusted);
+        }
+        self.upper_from_guest(header, link, &ip, &packet[ip.payload.clone()]);
+    }
+
+    /// What stood behind the IP headers of a whole packet, joined from fragments or not, and is not
+    /// TCP.
+    fn upper_from_guest(
+        &mut self,
+        header: &EthernetHeader,
+        link: &VirtioNetHdr,
+        ip: &IpPacket,
+        upper: &[u8],
+    ) {
         match (ip.protocol, ip.source) {
-            (Protocol::TCP, _) => self.tcp_from_guest(packet, &ip, trusted),
             (Protocol::UDP, _) => {
-                self.udp_from_guest(&ip, &packet[ip.payload.clone()], link, trusted);
+                self.udp_from_guest(ip, upper, link, link.needs_csum || link.data_valid);
             }
             (Protocol::ICMP, IpAddr::V4(_)) | (Protocol::ICMPV6, IpAddr::V6(_)) => {
-                self.icmp_from_guest(header, &ip, &packet[ip.payload.clone()]);
+                self.icmp_from_guest(header, ip, upper);
             }
             _ => self.drop(DropReason::Protocol),
         }
@@ -153,35 +169,40 @@ impl Engine {
         }
     }
 
+    /// Whether `address` lies in the prefix of the guest's link.
+    pub(crate) fn is_on_link(&self, address: IpAddr) -> bool {
+        let addressing = &self.config.addressing;
+        match address {
+            IpAddr::V4(v4) => addressing.ipv4.is_some_and(|link| {
+                let mask = !u32::MAX.checked_shr(u32::from(link.prefix_len)).unwrap_or(0);
+                v4.to_bits() & mask == link.guest.to_bits() & mask
+            }),
+            IpAddr::V6(v6) => addressing.ipv6.is_some_and(|link| {
+                let mask = !u128::MAX.checked_shr(u32::from(link.prefix_len)).unwrap_or(0);
+                v6.to_bits() & mask == link.guest.to_bits() & mask
+            }),
+        }
+    }
+
     /// Whether the guest can be shown `address` as the source of a connection: a unicast address
     /// that its routes lead back to the gateway.
     pub(crate) fn may_be_source(&self, address: IpAddr) -> bool {
-        let addressing = &self.config.addressing;
-        match address {
+        let special = match address {
             IpAddr::V4(v4) => {
-                let on_link = addressing.ipv4.is_some_and(|link| {
-                    let mask = !u32::MAX.checked_shr(u32::from(link.prefix_len)).unwrap_or(0);
-                    v4.to_bits() & mask == link.guest.to_bits() & mask
-                });
-                let special = v4.is_loopback()
+                v4.is_loopback()
                     || v4.is_link_local()
                     || v4.is_unspecified()
                     || v4.octets()[0] == 0
-                    || v4.octets()[0] >= 240;
-                !on_link && !special && !self.is_group(address)
+                    || v4.octets()[0] >= 240
             }
             IpAddr::V6(v6) => {
-                let on_link = addressing.ipv6.is_some_and(|link| {
-                    let mask = !u128::MAX.checked_shr(u32::from(link.prefix_len)).unwrap_or(0);
-                    v6.to_bits() & mask == link.guest.to_bits() & mask
-                });
-                let special = v6.is_loopback()
+                v6.is_loopback()
                     || v6.is_unspecified()
                     || v6.is_unicast_link_local()
-                    || is_mapped(v6);
-                !on_link && !special && !self.is_group(address)
+                    || is_mapped(v6)
             }
-        }
+        };
+        !special && !self.is_on_link(address) && !self.is_group(address)
     }
 }
 

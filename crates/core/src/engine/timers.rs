@@ -70,6 +70,7 @@ impl Engine {
         match self.flows.get(id).map(|flow| &flow.body) {
             Some(Body::Tcp(_)) => self.tcp_deadline(id),
             Some(Body::Udp(_)) => self.udp_deadline(id),
+            Some(Body::Mapping(_)) => self.mapping_deadline(id),
             Some(Body::TimeWait(_)) => {
                 self.flows.remove(id);
             }

@@ -1,8 +1,10 @@
 //! One flow: what the engine knows of a connection or a UDP association.
 //!
 //! Owns the record and its name. The table that holds records is `table.rs`, what a TCP flow goes
-//! through is `state.rs` and `tcp/`, what a UDP flow goes through is `udp.rs`.
+//! through is `state.rs` and `tcp/`, what a client of a published UDP port goes through is `udp.rs`,
+//! and what the guest itself sends is carried by `mapping.rs`.
 
+pub(crate) mod mapping;
 pub(crate) mod state;
 pub(crate) mod table;
 pub(crate) mod tcp;
@@ -10,11 +12,13 @@ pub(crate) mod udp;
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use portreeve_types::{PublishId, Transport};
+use portreeve_types::{Instant, PublishId};
 use portreeve_wire::FlowKey;
 
-use portreeve_types::Instant;
+use crate::engine::host::MappingKind;
+use mapping::Mapping;
 use state::Phase;
 use tcp::Tcp;
 use tcp::time_wait::TimeWait;
@@ -53,6 +57,10 @@ pub(crate) struct Flow {
     pub(crate) publish: Option<PublishId>,
     /// The client on the host's side; `None` for a client on a Unix socket.
     pub(crate) client: Option<SocketAddr>,
+    /// The host's address that a flow of the guest was dialled to.
+    pub(crate) target: Option<SocketAddr>,
+    /// The name that resolved to the remote address.
+    pub(crate) name: Option<Arc<str>>,
     pub(crate) opened: Instant,
     pub(crate) bytes_to_guest: u64,
     pub(crate) bytes_from_guest: u64,
@@ -69,6 +77,7 @@ pub(crate) struct Flow {
 pub(crate) enum Body {
     Tcp(Box<Tcp>),
     Udp(Udp),
+    Mapping(Box<Mapping>),
     /// What is left of a TCP flow that we closed first.
     TimeWait(TimeWait),
 }
@@ -81,6 +90,8 @@ impl Flow {
             key,
             publish: None,
             client: None,
+            target: None,
+            name: None,
             opened,
             bytes_to_guest: 0,
             bytes_from_guest: 0,
@@ -95,29 +106,35 @@ impl Flow {
     pub(crate) fn tcp(&self) -> Option<&Tcp> {
         match &self.body {
             Body::Tcp(tcp) => Some(tcp),
-            Body::Udp(_) | Body::TimeWait(_) => None,
+            Body::Udp(_) | Body::Mapping(_) | Body::TimeWait(_) => None,
         }
     }
 
     pub(crate) fn tcp_mut(&mut self) -> Option<&mut Tcp> {
         match &mut self.body {
             Body::Tcp(tcp) => Some(tcp),
-            Body::Udp(_) | Body::TimeWait(_) => None,
+            Body::Udp(_) | Body::Mapping(_) | Body::TimeWait(_) => None,
         }
     }
 
     pub(crate) fn summary(&self) -> Option<FlowSummary> {
-        let (transport, phase) = match &self.body {
-            Body::Tcp(tcp) => (Transport::Tcp, Some(tcp.phase)),
-            Body::Udp(_) => (Transport::Udp, None),
+        let (kind, phase) = match &self.body {
+            Body::Tcp(tcp) => (FlowKind::Tcp, Some(tcp.phase)),
+            Body::Udp(_) => (FlowKind::Udp, None),
+            Body::Mapping(mapping) => match mapping.kind {
+                MappingKind::Udp => (FlowKind::Udp, None),
+                MappingKind::Echo => (FlowKind::Echo, None),
+            },
             Body::TimeWait(_) => return None,
         };
         Some(FlowSummary {
             id: self.id,
-            transport,
+            kind,
             phase,
             publish: self.publish,
             client: self.client,
+            target: self.target,
+            name: self.name.clone(),
             guest: self.key.guest,
             remote: self.key.remote,
             opened: self.opened,
@@ -127,23 +144,50 @@ impl Flow {
     }
 }
 
+/// What a flow carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum FlowKind {
+    /// A TCP connection.
+    Tcp,
+    /// UDP datagrams.
+    Udp,
+    /// ICMP or ICMPv6 echo messages.
+    Echo,
+}
+
+impl FlowKind {
+    /// The stable name used in the API and in logs.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Echo => "echo",
+        }
+    }
+}
+
 /// What can be told of a flow from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FlowSummary {
     /// Its name.
     pub id: FlowId,
-    /// TCP or UDP.
-    pub transport: Transport,
+    /// What it carries.
+    pub kind: FlowKind,
     /// Where a TCP flow stands; `None` for UDP.
     pub phase: Option<Phase>,
-    /// The published port it came through.
+    /// The published port it came through; `None` for a flow that the guest opened.
     pub publish: Option<PublishId>,
     /// The client on the host's side.
     pub client: Option<SocketAddr>,
-    /// The guest's endpoint.
+    /// The host's address that a connection of the guest was dialled to.
+    pub target: Option<SocketAddr>,
+    /// The name that resolved to the remote address.
+    pub name: Option<Arc<str>>,
+    /// The guest's endpoint; of an echo flow the port is its identifier.
     pub guest: SocketAddr,
-    /// The other endpoint as the guest sees it.
+    /// The other endpoint as the guest sees it; unspecified for a mapping, which has many.
     pub remote: SocketAddr,
     /// When it was opened, on the engine's clock.
     pub opened: Instant,

@@ -16,6 +16,7 @@ use crate::drop_reason::DropReason;
 use crate::engine::Engine;
 use crate::engine::event::{CloseReason, Event};
 use crate::engine::host::{IncomingDatagram, OutgoingDatagram};
+use crate::flow::mapping::Departure;
 use crate::flow::{Body, Flow, FlowId};
 use crate::publish::proxy;
 
@@ -194,13 +195,14 @@ impl Engine {
             ip.destination,
             header.destination_port,
         );
-        let Some(id) = self.flows.find(&key) else {
-            return self.udp_without_flow(ip, &key, datagram);
-        };
         let payload = &datagram[header.payload];
         let step = match link.gso {
             GsoType::UdpL4 if link.gso_size != 0 => usize::from(link.gso_size),
             GsoType::UdpL4 | GsoType::None | GsoType::Tcp4 | GsoType::Tcp6 => payload.len(),
+        };
+        let Some(id) = self.flows.find(&key) else {
+            let departure = Departure { ip, key, upper: whole, payload, step };
+            return self.mapping_datagram(&departure);
         };
         if payload.is_empty() {
             self.udp_reply(id, payload);
@@ -225,7 +227,7 @@ impl Engine {
             self.arm(id, now + self.udp_idle(true));
         }
         self.counters.datagrams_from_guest += 1;
-        self.datagrams.push(OutgoingDatagram { publish, client, local }, payload);
+        self.datagrams.push(OutgoingDatagram::Published { publish, client, local }, payload);
     }
 
     /// The mapping's deadline has come: it ends if it was idle, else it gets another.

@@ -227,6 +227,7 @@ mod tests {
             hop_limit: 64,
             payload: 20..20,
             fragment: None,
+            dont_fragment: false,
         }
     }
 

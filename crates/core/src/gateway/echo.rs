@@ -1,7 +1,10 @@
-//! Echo (RFC 792, RFC 4443 §4): the gateway answers pings to its own addresses.
+//! Echo (RFC 792, RFC 4443 §4): the gateway answers pings to its own addresses. Others are carried
+//! out by a mapping.
 
-use portreeve_wire::icmp;
-use portreeve_wire::packet::{DEFAULT_HOP_LIMIT, IpPacket};
+use std::net::SocketAddr;
+
+use portreeve_wire::icmp::{self, Echo};
+use portreeve_wire::packet::IpPacket;
 
 use crate::drop_reason::DropReason;
 use crate::engine::Engine;
@@ -10,12 +13,15 @@ impl Engine {
     /// An echo request of the guest, its checksum verified.
     pub(crate) fn echo_from_guest(&mut self, ip: &IpPacket, message: &[u8]) {
         if !self.is_gateway(ip.destination) {
-            return self.drop(DropReason::EgressDenied);
+            return self.mapping_echo(ip, message);
         }
         let (source, guest) = (ip.destination, ip.source);
-        self.outbox.ip(source, guest, ip.protocol, message.len(), DEFAULT_HOP_LIMIT, |out| {
-            out.copy_from_slice(message);
-            icmp::echo_reply_in_place(source, guest, out);
-        });
+        let mut reply = message.to_vec();
+        let Some(echo) = Echo::parse(message, source.is_ipv6()) else { return };
+        if !icmp::echo_reply_in_place(source, guest, &mut reply)
+            || !self.outbox.echo(source, SocketAddr::new(guest, echo.identifier), &reply)
+        {
+            self.drop(DropReason::DatagramQueueFull);
+        }
     }
 }

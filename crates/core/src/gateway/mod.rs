@@ -5,5 +5,6 @@
 
 pub(crate) mod arp;
 pub(crate) mod echo;
+pub(crate) mod names;
 pub(crate) mod ndp;
 pub(crate) mod neighbor;

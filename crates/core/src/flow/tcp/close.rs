@@ -51,9 +51,8 @@ impl Engine {
         }
         match (before, after) {
             (Phase::DialingGuest | Phase::DialingHost, Phase::Relaying) => self.tcp_opened(id),
-            (Phase::DialingGuest | Phase::DialingHost, Phase::Closed) => {
-                self.note_refused(id, refusal(event));
-            }
+            (Phase::DialingGuest, Phase::Closed) => self.note_refused(id, refusal(event)),
+            (Phase::DialingHost, Phase::Closed) => self.tcp_note_dial_refused(id),
             (_, Phase::Closed) => self.tcp_closed(id, event),
             _ => {}
         }
@@ -82,9 +81,8 @@ impl Engine {
                     endpoint.abort();
                 }
             }
-            // A flow that the guest opens holds its SYN in the outbound path, which does not admit
-            // any yet: `tcp_without_flow` refuses them, so these two are never reached.
-            Action::AnswerGuest | Action::RefuseGuest => {}
+            Action::AnswerGuest => self.tcp_answer_guest(id),
+            Action::RefuseGuest => self.tcp_refuse_guest(id),
             Action::FinishHost => self.ops.push_back(HostOp::Shutdown(id)),
             Action::CloseHost => self.ops.push_back(HostOp::Close(id)),
             Action::ResetHost => self.ops.push_back(HostOp::Reset(id)),
@@ -151,7 +149,9 @@ impl Engine {
                 }
                 Phase::DialingGuest | Phase::DialingHost | Phase::Closed => false,
             };
-        if over {
+        if over && tcp.phase == Phase::DialingHost {
+            return self.tcp_dial_timed_out(id);
+        } else if over {
             self.tcp_event(id, PhaseEvent::Deadline);
         } else if self.tcp_attempt_silence(id).is_some_and(|at| now >= at) {
             self.tcp_attempt_silent(id);

@@ -12,7 +12,6 @@ use portreeve_types::SourceMode;
 use portreeve_wire::FlowKey;
 
 use super::Tcp;
-use super::duplicate::Heard;
 use super::relay::Wake;
 use super::window::WindowGuard;
 use crate::engine::Engine;
@@ -24,7 +23,7 @@ use crate::limits::FAMILY_FALLBACK;
 use portreeve_types::Instant;
 
 /// The guest addresses a flow may be dialled at.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Attempts {
     targets: Vec<Target>,
     current: usize,
@@ -62,23 +61,12 @@ impl Engine {
         let endpoint = endpoint.ok_or(RefuseReason::NoMemory)?;
         let now = self.now;
         let deadline = now + Duration::from_millis(self.config.limits.connect_timeout_ms);
-        let tcp = Tcp {
-            phase: Phase::DialingGuest,
-            guard: WindowGuard::new(endpoint.receive_capacity()),
-            endpoint: Some(endpoint),
-            guest_segment: DEFAULT_SEGMENT,
-            phase_deadline: Some(deadline),
-            last_heard: now,
-            last_moved: now,
-            time_wait_since: None,
-            fin_seen: false,
-            reset_seen: false,
-            preamble,
-            attempts,
-            last_sent: (0, 0),
-            finish_waits: false,
-            heard: Heard::default(),
-        };
+        let mut tcp = Tcp::new(Phase::DialingGuest, now);
+        tcp.guard = WindowGuard::new(endpoint.receive_capacity());
+        tcp.endpoint = Some(endpoint);
+        tcp.phase_deadline = Some(deadline);
+        tcp.preamble = preamble;
+        tcp.attempts = attempts;
         let body = Body::Tcp(Box::new(tcp));
         let id = self.flows.insert(key, |id| Flow {
             publish: Some(accepted.publish),
@@ -188,6 +176,3 @@ impl Engine {
         self.events.push(event);
     }
 }
-
-/// What a guest accepts that names no segment size. RFC 9293 §3.7.1.
-pub(super) const DEFAULT_SEGMENT: u16 = 536;

@@ -1,7 +1,8 @@
 //! TCP flows, both those a host client opened and (through the same code) those a guest opens.
 //!
 //! Theory of operation. The guest's side of a flow is one smoltcp socket (`stack.rs`), the host's
-//! side is one socket of the shell. `handshake.rs` brings the two together, `relay.rs` moves bytes
+//! side is one socket of the shell. `handshake.rs` brings the two together for a client of the
+//! host, `dial.rs` for a connection of the guest's own, `relay.rs` moves bytes
 //! and segments, `close.rs` feeds what happened into the table of `../state.rs` and carries out
 //! what it says. `window.rs` keeps the guest within its window, `sequence.rs` chooses initial
 //! sequence numbers, `time_wait.rs` is what remains afterwards.
@@ -10,8 +11,10 @@
 //! bytes are in it.
 
 mod close;
+mod dial;
 mod duplicate;
 mod handshake;
+mod pending;
 mod relay;
 mod revive;
 mod segment;
@@ -21,10 +24,12 @@ pub(crate) mod time_wait;
 mod window;
 
 pub(crate) use handshake::Attempts;
+pub(crate) use pending::Dials;
 
 use portreeve_wire::tcp::TcpHeader;
 
 use crate::flow::state::Phase;
+use dial::Held;
 use duplicate::Heard;
 use portreeve_types::Instant;
 use stack::Endpoint;
@@ -33,8 +38,10 @@ use window::WindowGuard;
 /// The TCP part of a flow's record.
 pub(crate) struct Tcp {
     pub(crate) phase: Phase,
-    /// The guest's side; `None` once its stack has failed.
+    /// The guest's side; `None` while its SYN is held and once its stack has failed.
     pub(crate) endpoint: Option<Endpoint>,
+    /// The guest's SYN, until the destination has answered.
+    pub(crate) held: Option<Held>,
     pub(crate) guard: WindowGuard,
     /// Payload bytes per segment that the guest accepts: its own maximum segment size within the
     /// link's MTU. Super-segments are cut to this by the link.
@@ -66,6 +73,28 @@ pub(crate) struct Tcp {
 }
 
 impl Tcp {
+    /// A flow without a socket towards the guest.
+    pub(crate) fn new(phase: Phase, now: Instant) -> Self {
+        Self {
+            phase,
+            endpoint: None,
+            held: None,
+            guard: WindowGuard::default(),
+            guest_segment: DEFAULT_SEGMENT,
+            phase_deadline: None,
+            last_heard: now,
+            last_moved: now,
+            time_wait_since: None,
+            fin_seen: false,
+            reset_seen: false,
+            preamble: Box::default(),
+            attempts: Attempts::default(),
+            last_sent: (0, 0),
+            finish_waits: false,
+            heard: Heard::default(),
+        }
+    }
+
     /// A segment with so many bytes of data was sent.
     pub(crate) fn on_sent(&mut self, header: &TcpHeader, length: usize) {
         self.guard.on_sent(header);
@@ -80,3 +109,6 @@ impl Tcp {
         self.last_sent = (if onward { end } else { before }, header.acknowledgement);
     }
 }
+
+/// What a guest accepts that names no segment size. RFC 9293 §3.7.1.
+const DEFAULT_SEGMENT: u16 = 536;

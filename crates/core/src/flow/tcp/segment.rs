@@ -14,6 +14,7 @@ use super::stack::{Endpoint, StackFault};
 use super::time_wait::Late;
 use crate::drop_reason::DropReason;
 use crate::engine::Engine;
+use crate::flow::state::Phase;
 use crate::flow::{Body, Flow, FlowId};
 
 impl Engine {
@@ -34,25 +35,32 @@ impl Engine {
             header.destination_port,
         );
         let Some(id) = self.flows.find(&key) else {
-            return self.tcp_without_flow(ip, &header);
+            return self.tcp_without_flow(packet, ip, &header);
         };
         let Some(flow) = self.flows.get(id) else { return };
         match &flow.body {
+            Body::Tcp(tcp) if tcp.phase == Phase::DialingHost => {
+                self.tcp_held_segment(id, ip, packet);
+            }
             Body::Tcp(_) => self.tcp_segment(id, packet, ip, &header),
             Body::TimeWait(closed) => match closed.judge(&header) {
                 Late::Acknowledge(answer) => self.outbox.segment(&key, &answer),
                 Late::Recycle => {
                     self.flows.remove(id);
-                    self.tcp_without_flow(ip, &header);
+                    self.tcp_without_flow(packet, ip, &header);
                 }
                 Late::Ignore => {}
             },
-            Body::Udp(_) => {}
+            Body::Udp(_) | Body::Mapping(_) => {}
         }
     }
 
-    /// A segment that belongs to nothing: a SYN asks for a way out, the rest is refused.
-    fn tcp_without_flow(&mut self, ip: &IpPacket, header: &TcpHeader) {
+    /// A segment that belongs to nothing: a SYN opens a flow, the rest is refused.
+    fn tcp_without_flow(&mut self, packet: &mut [u8], ip: &IpPacket, header: &TcpHeader) {
+        if header.syn && !header.ack && !header.rst {
+            return self.tcp_dial(packet, ip, header);
+        }
+        self.drop(DropReason::NoFlow);
         let key = FlowKey::from_guest(
             Protocol::TCP,
             ip.source,
@@ -60,11 +68,6 @@ impl Engine {
             ip.destination,
             header.destination_port,
         );
-        let opens = header.syn && !header.ack && !header.rst;
-        self.drop(if opens { DropReason::EgressDenied } else { DropReason::NoFlow });
-        if opens {
-            self.refuse_egress(&key);
-        }
         // Refuse audibly: silence would look like a broken network.
         let length = ip.payload.len() - header.header_len;
         if let Some(reset) = ControlSegment::reset_for(header, length) {
@@ -72,7 +75,14 @@ impl Engine {
         }
     }
 
-    fn tcp_segment(&mut self, id: FlowId, packet: &mut [u8], ip: &IpPacket, header: &TcpHeader) {
+    /// A segment of a flow that has a socket.
+    pub(super) fn tcp_segment(
+        &mut self,
+        id: FlowId,
+        packet: &mut [u8],
+        ip: &IpPacket,
+        header: &TcpHeader,
+    ) {
         // smoltcp reads extension headers its own way; no guest puts one before TCP.
         if ip.destination.is_ipv6() && ip.payload.start != packet::IPV6_HEADER_LEN {
             return self.drop(DropReason::ExtensionHeader);
@@ -90,7 +100,7 @@ impl Engine {
             tcp.guard.on_guest_syn(header, shift.is_some());
             tcp.heard.on_syn(header, shift);
             tcp.guest_segment = tcp::max_segment_size(segment)
-                .unwrap_or(super::handshake::DEFAULT_SEGMENT)
+                .unwrap_or(super::DEFAULT_SEGMENT)
                 .clamp(SMALLEST_SEGMENT, link_segment);
             // smoltcp cuts at what the SYN says. Where the link cuts super-segments itself it may
             // fill a whole packet; the guest's real size stays in the flow's record.
@@ -162,10 +172,11 @@ impl Engine {
 }
 
 impl Tcp {
-    /// Whether a SYN is one that the socket takes: the answer to ours, or one that crossed it.
+    /// Whether a SYN is one that the socket takes: the one it listens for, the answer to ours, or
+    /// one that crossed it.
     fn takes_syn(&self, header: &TcpHeader) -> bool {
         let answers = !header.ack || header.acknowledgement == self.last_sent.0;
-        answers && self.endpoint.as_ref().is_some_and(Endpoint::is_dialling)
+        answers && self.endpoint.as_ref().is_some_and(Endpoint::awaits_syn)
     }
 }
 

@@ -16,7 +16,7 @@ use smoltcp::wire::{HardwareAddress, IpEndpoint, IpListenEndpoint};
 
 use portreeve_wire::FlowKey;
 
-use super::sequence;
+use super::sequence::seed_for;
 use crate::limits::{POOLED_STACKS, RING_IDLE, TCP_CLOCK_RATE};
 use crate::rings::{LeaseId, Ring, RingSource};
 use portreeve_types::Instant;
@@ -45,6 +45,8 @@ pub(crate) struct Endpoint {
     lease: LeaseId,
     /// Whether the rings have held anything since their memory was last given back.
     touched: bool,
+    /// Sequence number with which the SYN will be answered that the socket listens for.
+    initial_sequence: Option<u32>,
 }
 
 /// Longest answer smoltcp gives on the spot: IPv6 and TCP headers with all options.
@@ -65,9 +67,18 @@ impl TcpStack {
     /// Starts a handshake towards the guest; `None` when there is no memory for rings.
     pub(crate) fn connect(&mut self, key: &FlowKey, initial_sequence: u32) -> Option<Endpoint> {
         let mut endpoint = self.take()?;
-        let mut dialer = interface(sequence::seed_for(initial_sequence));
+        let mut dialer = interface(seed_for(initial_sequence));
         let (guest, local) = (IpEndpoint::from(key.guest), IpListenEndpoint::from(key.remote));
         endpoint.socket_mut().connect(dialer.context(), guest, local).ok()?;
+        Some(endpoint)
+    }
+
+    /// Prepares for the guest's SYN, to be handed over next, which will be answered with
+    /// `initial_sequence`; `None` when there is no memory for rings.
+    pub(crate) fn listen(&mut self, key: &FlowKey, initial_sequence: u32) -> Option<Endpoint> {
+        let mut endpoint = self.take()?;
+        endpoint.socket_mut().listen(IpListenEndpoint::from(key.remote)).ok()?;
+        endpoint.initial_sequence = Some(initial_sequence);
         Some(endpoint)
     }
 
@@ -80,6 +91,9 @@ impl TcpStack {
     ) -> Result<Option<&[u8]>, StackFault> {
         let Self { interface, reply, .. } = self;
         let mut device = FlowDevice { receive: Some(packet), transmit: Some(reply), sent: 0 };
+        // A socket that listens draws its sequence number when the SYN comes.
+        let mut listener = endpoint.initial_sequence.take().map(|n| self::interface(seed_for(n)));
+        let interface = listener.as_mut().unwrap_or(interface);
         let result = catch_unwind(AssertUnwindSafe(|| {
             interface.poll_ingress_single(stack_time(now), &mut device, &mut endpoint.sockets)
         }));
@@ -131,6 +145,7 @@ impl TcpStack {
     pub(crate) fn recycle(&mut self, mut endpoint: Endpoint, now: Instant) {
         if self.pool.len() < POOLED_STACKS {
             endpoint.socket_mut().abort();
+            endpoint.initial_sequence = None;
             if endpoint.touched {
                 self.release_at.get_or_insert(now + RING_IDLE);
             }
@@ -184,7 +199,8 @@ impl TcpStack {
         socket.set_congestion_control(CongestionControl::None);
         let mut sockets = SocketSet::new(Vec::with_capacity(1));
         let handle = sockets.add(socket);
-        Some(Endpoint { sockets, handle, lease: lease.id, touched: false })
+        let lease = lease.id;
+        Some(Endpoint { sockets, handle, lease, touched: false, initial_sequence: None })
     }
 }
 
@@ -211,16 +227,18 @@ impl Endpoint {
     pub(crate) fn status(&self) -> EndpointStatus {
         let socket = self.socket();
         let state = socket.state();
+        // smoltcp goes back to listening when a reset ends a handshake that the guest began.
+        let closed = matches!(state, State::Closed | State::Listen);
         EndpointStatus {
-            established: !matches!(state, State::SynSent | State::SynReceived | State::Closed),
+            established: !matches!(state, State::SynSent | State::SynReceived) && !closed,
             fin_received: matches!(
                 state,
                 State::CloseWait | State::Closing | State::LastAck | State::TimeWait
             ),
             time_wait: state == State::TimeWait,
-            closed: state == State::Closed,
+            closed,
             to_guest: socket.send_queue(),
-            owed: state != State::Closed
+            owed: !closed
                 && (socket.send_queue() != 0
                     || matches!(state, State::FinWait1 | State::Closing | State::LastAck)),
             from_guest: socket.recv_queue(),
@@ -252,9 +270,9 @@ impl Endpoint {
         if socket.may_send() { socket.send_capacity() - socket.send_queue() } else { 0 }
     }
 
-    /// Whether the guest has yet to answer our SYN at all.
-    pub(crate) fn is_dialling(&self) -> bool {
-        self.socket().state() == State::SynSent
+    /// Whether the guest has yet to send a SYN: the answer to ours, or the one to be answered.
+    pub(crate) fn awaits_syn(&self) -> bool {
+        matches!(self.socket().state(), State::SynSent | State::Listen)
     }
 
     /// Ends the stream to the guest behind what is in the ring.
@@ -396,6 +414,25 @@ mod tests {
             let syn = TcpHeader::parse(&out[20..length]).unwrap();
             assert!(syn.syn && !syn.ack);
             assert_eq!(syn.sequence, wanted);
+        }
+    }
+
+    #[test]
+    fn a_held_syn_is_answered_with_exactly_the_sequence_number_asked_for() {
+        let key = FlowKey::tcp(([10, 0, 0, 2], 4000).into(), ([192, 0, 2, 1], 80).into());
+        for wanted in [0, 1, 0xdead_beef, u32::MAX, 0x8000_0000, 77] {
+            let mut stack = TcpStack::new(Box::new(HeapRings::default()), 4096, 4096);
+            let mut guest = stack.connect(&FlowKey::tcp(key.remote, key.guest), 5).unwrap();
+            let (mut syn, mut out) = ([0; 128], [0; 128]);
+            let length = stack.emit(&mut guest, &mut syn, Instant::ZERO).unwrap();
+            let mut endpoint = stack.listen(&key, wanted).unwrap();
+            assert!(endpoint.awaits_syn());
+            stack.ingest(&mut endpoint, &syn[..length], Instant::ZERO).unwrap();
+            assert!(!endpoint.awaits_syn());
+            let length = stack.emit(&mut endpoint, &mut out, Instant::ZERO).unwrap();
+            let answer = TcpHeader::parse(&out[20..length]).unwrap();
+            assert!(answer.syn && answer.ack);
+            assert_eq!((answer.sequence, answer.acknowledgement), (wanted, 6));
         }
     }
 
