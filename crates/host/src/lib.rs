@@ -15,11 +15,13 @@ mod interfaces;
 mod limits;
 mod listen;
 mod listen_unix;
+mod outbound;
+mod report;
 mod stream;
 mod sys;
 
 pub use datagram::{
-    BATCH_DATAGRAMS, Datagram, ErrorOrigin, RecvBatch, SendBatch, SocketErrorReport, UdpOptions,
+    BATCH_DATAGRAMS, Datagram, RecvBatch, SendBatch, SendOptions, UdpExchange, UdpOptions,
     UdpSocket,
 };
 pub use dial::{DialOptions, dial};
@@ -29,4 +31,6 @@ pub use interfaces::interface_addresses;
 pub use limits::{fd_limit, raise_fd_limit};
 pub use listen::{Accepted, ListenOptions, Peer, TcpListener};
 pub use listen_unix::{PeerCredentials, UnixListener};
+pub use outbound::{Fragmentation, OutboundOptions};
+pub use report::{ErrorOrigin, SocketErrorReport};
 pub use stream::Stream;
