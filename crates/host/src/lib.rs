@@ -25,7 +25,7 @@ pub use datagram::{
     UdpSocket,
 };
 pub use dial::{DialOptions, dial};
-pub use error::{ErrorClass, HostError};
+pub use error::{ErrorClass, HostError, Refusal};
 pub use icmp::{RawIcmp, RefusedDatagram};
 pub use interfaces::interface_addresses;
 pub use limits::{fd_limit, raise_fd_limit};
