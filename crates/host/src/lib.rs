@@ -15,18 +15,24 @@ mod interfaces;
 mod limits;
 mod listen;
 mod listen_unix;
+mod outbound;
+mod ping;
+mod report;
 mod stream;
 mod sys;
 
 pub use datagram::{
-    BATCH_DATAGRAMS, Datagram, ErrorOrigin, RecvBatch, SendBatch, SocketErrorReport, UdpOptions,
+    BATCH_DATAGRAMS, Datagram, RecvBatch, SendBatch, SendOptions, UdpExchange, UdpOptions,
     UdpSocket,
 };
 pub use dial::{DialOptions, dial};
-pub use error::{ErrorClass, HostError};
+pub use error::{ErrorClass, HostError, Refusal};
 pub use icmp::{RawIcmp, RefusedDatagram};
 pub use interfaces::interface_addresses;
 pub use limits::{fd_limit, raise_fd_limit};
 pub use listen::{Accepted, ListenOptions, Peer, TcpListener};
 pub use listen_unix::{PeerCredentials, UnixListener};
+pub use outbound::{Fragmentation, OutboundOptions};
+pub use ping::{PingKind, PingOptions, PingSocket};
+pub use report::{ErrorOrigin, SocketErrorReport};
 pub use stream::Stream;
