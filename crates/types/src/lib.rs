@@ -22,7 +22,7 @@ mod source;
 mod time;
 
 pub use addressing::{Addressing, AddressingError, Ipv4Link, Ipv6Link};
-pub use egress::{Egress, HostAccess, ParseHostAccessError, UdpFiltering};
+pub use egress::{Egress, EgressError, HostAccess, ParseHostAccessError, UdpFiltering};
 pub use limits::{Limits, LimitsError, MAX_REQUESTS_PER_SPEC, MAX_SPEC_LEN};
 pub use net::{MacAddr, ParseMacAddrError, ParseTransportError, Transport};
 pub use publish::{
