@@ -316,6 +316,11 @@ impl Engine {
         self.flows.get(id)?.summary()
     }
 
+    /// Where a TCP flow stands, while it lives.
+    pub fn phase(&self, id: FlowId) -> Option<Phase> {
+        self.flows.get(id)?.tcp().map(|tcp| tcp.phase)
+    }
+
     /// Number of live flows, TIME-WAIT not counted.
     pub fn flow_count(&self) -> usize {
         self.flows.active()

@@ -59,6 +59,7 @@ mod event;
 mod handle;
 mod publish;
 mod sys;
+mod watch;
 
 pub use addressing::free_addressing;
 pub use builder::EngineBuilder;
@@ -69,8 +70,8 @@ pub use event::{Event, Events};
 pub use handle::{Drained, Handle};
 
 pub use portreeve_core::{
-    CloseReason, Counters, DropReason, Event as EngineEvent, FlowId, FlowSummary, Phase,
-    RefuseReason, Unpublish,
+    CloseReason, Counters, DialFailure, DropReason, EgressRefusal, Event as EngineEvent, FlowId,
+    FlowKind, FlowSummary, HostNetwork, Phase, RefuseReason, Unpublish,
 };
 pub use portreeve_host::{fd_limit, raise_fd_limit};
 pub use portreeve_link::memory::pair as memory_link;
@@ -78,7 +79,7 @@ pub use portreeve_link::{
     Capabilities, Link, MAX_FRAME_LEN, MemoryLink, MemoryOptions, MemoryPeer, Tap, TapOptions,
 };
 pub use portreeve_types::{
-    Addressing, HostBind, HostEndpoint, HostPorts, Ipv4Link, Ipv6Link, Limits, Listen, MacAddr,
+    Addressing, Egress, HostAccess, HostBind, HostEndpoint, HostPorts, Ipv4Link, Ipv6Link, Limits, Listen, MacAddr,
     PublishId, PublishItem, PublishRequest, PublishSpec, PublishedPort, SourceMode, SpecError,
-    Transport,
+    Transport, UdpFiltering,
 };
