@@ -73,14 +73,21 @@ pub(crate) fn set_hop_limit(
 /// far, so that a datagram whose sender allowed fragments is lost at the first narrower link.
 /// Over IPv6 both fragment to the path MTU.
 pub(crate) fn set_datagram_options(fd: BorrowedFd<'_>, socket: AddressFamily) -> io::Result<()> {
-    // On an IPv6 socket, IPv4's options rule its IPv4-mapped traffic, should it have any.
-    set_int(fd, libc::IPPROTO_IP, libc::IP_RECVERR, 1)?;
-    forbid_fragments_v4(fd, false)?;
-    if socket == AddressFamily::INET6 {
-        set_int(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, 1)?;
-        set_int(fd, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DONT)?;
+    let v4 = || {
+        set_int(fd, libc::IPPROTO_IP, libc::IP_RECVERR, 1)?;
+        forbid_fragments_v4(fd, false)
+    };
+    if socket != AddressFamily::INET6 {
+        return v4();
     }
-    Ok(())
+    // On an IPv6 socket, IPv4's options rule its IPv4-mapped traffic, should it have any: those
+    // of ICMPv6 have none and no such options.
+    v4().or_else(|error| match error.raw_os_error() {
+        Some(libc::ENOPROTOOPT) => Ok(()),
+        _ => Err(error),
+    })?;
+    set_int(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, 1)?;
+    set_int(fd, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DONT)
 }
 
 /// Makes each datagram tell which address it came to.
