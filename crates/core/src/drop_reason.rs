@@ -75,6 +75,10 @@ drop_reasons! {
     NoFlow => "no_flow",
     /// A connection or datagram to somewhere that policy or configuration does not allow.
     EgressDenied => "egress_denied",
+    /// A DHCP or DHCPv6 message that is malformed.
+    DhcpMalformed => "dhcp_malformed",
+    /// A DHCP or DHCPv6 message that is not for this server, or not from its guest.
+    DhcpIgnored => "dhcp_ignored",
     /// The queue of datagrams for the guest is full.
     DatagramQueueFull => "datagram_queue_full",
     /// The queue of answers made by the engine itself is full.

@@ -34,6 +34,7 @@ pub use engine::event::{CloseReason, Event, FlowInfo, RefuseReason};
 pub use engine::host::{Accepted, HostDatagram, HostEvent, HostOp, IncomingDatagram};
 pub use flow::state::{Action, Phase, PhaseEvent, transition};
 pub use flow::{FlowId, FlowSummary};
+pub use gateway::lease::{LeaseChange, LeaseProtocol};
 pub use limits::MAX_FRAME_LEN;
 pub use metrics::Counters;
 pub use portreeve_types::Instant;

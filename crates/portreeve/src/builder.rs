@@ -72,6 +72,7 @@ impl EngineBuilder {
         let mailbox_size = self.limits.mailbox;
         let config = Config {
             addressing,
+            announce: portreeve_types::Announce::default(),
             limits: self.limits,
             source: self.source,
             link: LinkOffloads {
