@@ -3,7 +3,7 @@
 //! Owns the union of the user's configuration and the facts that the shell found out about its
 //! link. Parsing and validation are the types crate's.
 
-use portreeve_types::{Addressing, Egress, Limits, SourceMode};
+use portreeve_types::{Addressing, Announce, Egress, Limits, SourceMode};
 
 /// What the link to the guest can take unfinished, and its MTU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +26,8 @@ impl LinkOffloads {
 pub struct Config {
     /// Addresses of the guest and of the gateway that stands for the engine.
     pub addressing: Addressing,
+    /// What the guest is told beyond its addresses, when it asks.
+    pub announce: Announce,
     /// Bounds of every table, queue and buffer.
     pub limits: Limits,
     /// Source that guests see where a published port names none.
@@ -44,6 +46,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             addressing: Addressing::default(),
+            announce: Announce::default(),
             limits: Limits::default(),
             source: SourceMode::Gateway,
             egress: Egress::default(),

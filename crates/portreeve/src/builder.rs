@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::mpsc::sync_channel;
 
 use portreeve_core::{Config, LinkOffloads};
-use portreeve_link::Link;
 use portreeve_host::{OutboundOptions, RESOLV_CONF, UdpSocket};
+use portreeve_link::Link;
 use portreeve_types::{Addressing, Egress, Limits, SourceMode};
 
 use crate::driver::Driver;
@@ -94,6 +94,7 @@ impl EngineBuilder {
         let mailbox_size = self.limits.mailbox;
         let config = Config {
             addressing,
+            announce: portreeve_types::Announce::default(),
             limits: self.limits,
             source: self.source,
             egress: self.egress,

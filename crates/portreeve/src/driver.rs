@@ -223,12 +223,10 @@ impl Driver {
                     self.link_state.writable |= event.is_writable();
                 }
                 WAKER => ordered = true,
-                Token(token) if token >= FLOWS => {
-                    match self.streams.note(token - FLOWS, event) {
-                        Some(id) => self.again.push_back(id),
-                        None => self.mappings.note(token - FLOWS, event),
-                    }
-                }
+                Token(token) if token >= FLOWS => match self.streams.note(token - FLOWS, event) {
+                    Some(id) => self.again.push_back(id),
+                    None => self.mappings.note(token - FLOWS, event),
+                },
                 Token(token) => self.listeners.note(token - LISTENERS, event),
             }
         }

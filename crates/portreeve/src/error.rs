@@ -5,9 +5,7 @@ use std::net::SocketAddr;
 
 use portreeve_core::CommandError;
 use portreeve_host::HostError;
-use portreeve_types::{
-    AddressingError, EgressError, LimitsError, PublishId, PublishRequestError,
-};
+use portreeve_types::{AddressingError, EgressError, LimitsError, PublishId, PublishRequestError};
 
 /// The engine could not be started.
 #[derive(Debug, thiserror::Error)]

@@ -79,7 +79,7 @@ pub use portreeve_link::{
     Capabilities, Link, MAX_FRAME_LEN, MemoryLink, MemoryOptions, MemoryPeer, Tap, TapOptions,
 };
 pub use portreeve_types::{
-    Addressing, Egress, HostAccess, HostBind, HostEndpoint, HostPorts, Ipv4Link, Ipv6Link, Limits, Listen, MacAddr,
-    PublishId, PublishItem, PublishRequest, PublishSpec, PublishedPort, SourceMode, SpecError,
-    Transport, UdpFiltering,
+    Addressing, Egress, HostAccess, HostBind, HostEndpoint, HostPorts, Ipv4Link, Ipv6Link, Limits,
+    Listen, MacAddr, PublishId, PublishItem, PublishRequest, PublishSpec, PublishedPort,
+    SourceMode, SpecError, Transport, UdpFiltering,
 };

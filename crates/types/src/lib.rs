@@ -1,7 +1,7 @@
 //! Configuration and API types of Portreeve, and the grammar of publish specifications.
 //!
 //! Owns the vocabulary the other crates share: addresses of the guest's link ([`Addressing`]),
-//! what to publish ([`PublishSpec`], [`PublishRequest`]) and what is published
+//! what else a guest is told ([`Announce`]), what to publish ([`PublishSpec`], [`PublishRequest`]) and what is published
 //! ([`PublishedPort`]), every limit ([`Limits`]), and the time ([`Instant`]) that
 //! the sans-IO crates take as an argument. Types that stand in configuration files or
 //! in the API are `serde` and `schemars` types.
@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod addressing;
+mod announce;
 mod egress;
 mod family;
 mod guest_mac;
@@ -22,6 +23,7 @@ mod source;
 mod time;
 
 pub use addressing::{Addressing, AddressingError, Ipv4Link, Ipv6Link};
+pub use announce::{Announce, AnnounceError};
 pub use egress::{Egress, EgressError, HostAccess, ParseHostAccessError, UdpFiltering};
 pub use limits::{Limits, LimitsError, MAX_REQUESTS_PER_SPEC, MAX_SPEC_LEN};
 pub use net::{MacAddr, ParseMacAddrError, ParseTransportError, Transport};

@@ -16,9 +16,9 @@ use portreeve_types::PublishId;
 use portreeve_wire::icmp::{ErrorKind, Unreachable};
 use portreeve_wire::udp::UDP_MAX_PAYLOAD;
 
-use super::{Driver, DriverStats};
 use super::mappings::Departing;
 use super::reports::error_kind;
+use super::{Driver, DriverStats};
 
 /// Batches read from one socket in one turn.
 const BATCHES: usize = 4;

@@ -265,8 +265,11 @@ impl Driver {
                 if mapping.outgoing.is_empty() {
                     self.mappings.touched.push(out.flow);
                 }
-                let options =
-                    SendOptions { source: None, hop_limit: out.hop_limit, fragmentation: out.cut() };
+                let options = SendOptions {
+                    source: None,
+                    hop_limit: out.hop_limit,
+                    fragmentation: out.cut(),
+                };
                 let Some(mapping) = self.mappings.get_mut(out.flow) else { return };
                 mapping.outgoing.push_with(out.payload, out.destination, options);
                 if mapping.outgoing.len() >= WAITING {
