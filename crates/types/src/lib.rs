@@ -5,6 +5,10 @@
 //! ([`PublishedPort`]), every limit ([`Limits`]), and the time ([`Instant`]) that
 //! the sans-IO crates take as an argument. Types that stand in configuration files or
 //! in the API are `serde` and `schemars` types.
+//! what to publish ([`PublishSpec`], [`PublishRequest`]) and what is published
+//! ([`PublishedPort`]), the name server's configuration ([`DnsConfig`]), every limit ([`Limits`]),
+//! and the time ([`Instant`]) that the sans-IO crates take as an argument. Types that stand in
+//! configuration files or in the API are `serde` and `schemars` types.
 //!
 //! Never does I/O, never reads a clock, and holds no logic beyond parsing and checking.
 
@@ -12,6 +16,8 @@
 
 mod addressing;
 mod announce;
+mod dns;
+mod dns_name;
 mod egress;
 mod family;
 mod guest_mac;
@@ -24,6 +30,10 @@ mod time;
 
 pub use addressing::{Addressing, AddressingError, Ipv4Link, Ipv6Link};
 pub use announce::{Announce, AnnounceError};
+pub use dns::{
+    DnsConfig, DnsConfigError, DnsStrategy, NameServerAddr, ParseNameServerAddrError, StaticRecord,
+};
+pub use dns_name::{DnsName, DnsNameError};
 pub use egress::{Egress, EgressError, HostAccess, ParseHostAccessError, UdpFiltering};
 pub use limits::{Limits, LimitsError, MAX_REQUESTS_PER_SPEC, MAX_SPEC_LEN};
 pub use net::{MacAddr, ParseMacAddrError, ParseTransportError, Transport};
