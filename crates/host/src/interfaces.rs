@@ -6,6 +6,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsFd;
 
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, SocketType};
@@ -54,6 +55,17 @@ pub fn has_default_route(v6: bool) -> io::Result<bool> {
     };
     // Unreachable, prohibited (EACCES), black hole (EINVAL): no way out, all of them.
     Ok(rustix::net::connect(&fd, &SocketAddr::new(address, 53)).is_ok())
+}
+
+/// Whether an address is one of this host's by its routes: what is sent there leaves from the
+/// very same address. Not asked by binding to it, which `ip_nonlocal_bind` allows for any.
+pub(crate) fn is_local(address: SocketAddr) -> io::Result<bool> {
+    let (kind, flags) = (SocketType::DGRAM, SocketFlags::CLOEXEC);
+    let fd = rustix::net::socket_with(sys::family(address.ip()), kind, flags, None)?;
+    match rustix::net::connect(&fd, &address) {
+        Ok(()) => Ok(sys::local_addr(fd.as_fd())?.ip() == address.ip()),
+        Err(_) => Ok(false),
+    }
 }
 
 /// a.root-servers.net.

@@ -373,6 +373,39 @@ fn faults_belong_to_the_datagram_that_has_them() {
 }
 
 #[test]
+fn what_a_firewall_forbids_is_a_fault_of_that_datagram() {
+    let Some(host) = Namespace::new() else { return };
+    let rules = "add table inet t; \
+        add chain inet t out { type filter hook output priority 0; }; \
+        add rule inet t out udp dport 9 drop";
+    if !host.nft(rules) {
+        return;
+    }
+    for (v6, address) in [(false, "127.0.0.1"), (true, "::1")] {
+        let (socket, peer) =
+            host.run(|| (outbound(v6), peer(&SocketAddr::new(ip(address), 0).to_string())));
+        let mut batch = SendBatch::new();
+        batch.push(b"good", peer.local_addr().unwrap(), None);
+        batch.push(b"bad!", SocketAddr::new(ip(address), 9), None);
+        batch.push(b"bad!", SocketAddr::new(ip(address), 9), None);
+        batch.push(b"good", peer.local_addr().unwrap(), None);
+        assert_eq!(socket.send_batch(&batch).unwrap(), 1);
+        batch.skip(1);
+        for _ in 0..2 {
+            let fault = socket.send_batch(&batch).unwrap_err();
+            assert_eq!(fault.raw_os_error(), Some(Errno::PERM.raw_os_error()));
+            let report = socket.explain(&batch, &fault).unwrap();
+            assert_eq!((report.destination.port(), report.payload.as_slice()), (9, &b"bad!"[..]));
+            batch.skip(1);
+        }
+        assert_eq!(socket.send_batch(&batch).unwrap(), 1);
+        for _ in 0..2 {
+            assert_eq!(peer.recv(&mut [0; 8]).unwrap(), 4);
+        }
+    }
+}
+
+#[test]
 fn an_exchange_is_between_two() {
     let server = peer("127.0.0.1:0");
     let options = OutboundOptions::default();
