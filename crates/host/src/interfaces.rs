@@ -54,7 +54,13 @@ pub fn has_default_route(v6: bool) -> io::Result<bool> {
         Err(errno) => return Err(errno.into()),
     };
     // Unreachable, prohibited (EACCES), black hole (EINVAL): no way out, all of them.
-    Ok(rustix::net::connect(&fd, &SocketAddr::new(address, 53)).is_ok())
+    if rustix::net::connect(&fd, &SocketAddr::new(address, 53)).is_err() {
+        return Ok(false);
+    }
+    // A router may be known before there is an address of more than the link or this host.
+    let source = sys::local_addr(fd.as_fd())?.ip();
+    let link_local = matches!(source, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    Ok(!source.is_unspecified() && !source.is_loopback() && !link_local)
 }
 
 /// Whether an address is one of this host's by its routes: what is sent there leaves from the

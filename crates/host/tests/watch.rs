@@ -33,6 +33,15 @@ fn nothing_more(watch: &mut HostWatch) {
     assert_eq!(watch.wait(Some(Duration::from_millis(30))).unwrap(), NOTHING);
 }
 
+/// Waits until the kernel has told all of what it tells in its own time, such as that a new
+/// interface is up.
+fn settle(watch: &mut HostWatch) {
+    let until = Instant::now() + Duration::from_secs(10);
+    while watch.wait(Some(Duration::from_millis(100))).unwrap() != NOTHING {
+        assert!(Instant::now() < until, "it goes on changing");
+    }
+}
+
 fn first_server(path: &Path) -> String {
     resolver_config(path).unwrap().servers[0].ip().to_string()
 }
@@ -42,7 +51,7 @@ fn addresses_and_routes_are_noticed() {
     let Some(host) = Namespace::new() else { return };
     let directory = tempfile::tempdir().unwrap();
     let mut watch = host.run(|| HostWatch::new(directory.path().join("resolv.conf"))).unwrap();
-    nothing_more(&mut watch);
+    settle(&mut watch);
     for (change, remove) in [
         ("address add 192.0.2.1/24 dev lo", "address del 192.0.2.1/24 dev lo"),
         ("address add 2001:db8::1/64 dev lo", "address del 2001:db8::1/64 dev lo"),
@@ -51,7 +60,7 @@ fn addresses_and_routes_are_noticed() {
         for command in [change, remove] {
             host.ip(command);
             assert_eq!(seen(&mut watch), ADDRESSES, "{command}");
-            nothing_more(&mut watch);
+            settle(&mut watch);
         }
     }
 }
@@ -90,6 +99,11 @@ fn a_default_route_is_one_that_leads_out() {
     let has = |v6| host.run(|| has_default_route(v6).unwrap());
     assert!(!has(false) && !has(true));
     host.join("h0", &other, "o0");
+    host.ip("-6 route add default dev h0");
+    host.ip("route add default dev h0");
+    assert!(!has(false) && !has(true), "there is no address to leave from");
+    host.ip("-6 route del default dev h0");
+    host.ip("route del default dev h0");
     host.address("h0", "10.1.0.1/24");
     host.address("h0", "fd01::1/64");
     assert!(!has(false) && !has(true));
