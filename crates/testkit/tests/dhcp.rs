@@ -56,7 +56,7 @@ fn exchange(
     from: Ipv4Addr,
     to: Ipv4Addr,
 ) -> Option<(Message, Answer)> {
-    let bytes = message.to_vec().unwrap();
+    let bytes = message.to_vec().expect("a message");
     let mut answers =
         pair.ask_datagram(SocketAddr::new(from.into(), 68), SocketAddr::new(to.into(), 67), &bytes);
     assert!(answers.len() <= 1);
@@ -65,7 +65,7 @@ fn exchange(
     assert_eq!(server, SocketAddr::new(GATEWAY.into(), 67));
     assert_eq!(client.port(), 68);
     assert!((300..=548).contains(&payload.len()));
-    let read = Message::from_bytes(payload).unwrap();
+    let read = Message::from_bytes(payload).expect("a message");
     assert_eq!(read.opcode(), dhcproto::v4::Opcode::BootReply);
     assert_eq!((read.xid(), read.chaddr(), read.hops()), (message.xid(), message.chaddr(), 0));
     assert_eq!((read.flags(), read.secs()), (message.flags(), 0));
@@ -84,7 +84,7 @@ fn option(message: &Message, code: u8) -> Option<&DhcpOption> {
 
 /// The codes in the order in which they stand.
 fn order(answer: &Answer) -> Vec<u8> {
-    let (_, _, payload) = answer.datagram().unwrap();
+    let (_, _, payload) = answer.datagram().expect("a message");
     let (mut codes, mut at) = (Vec::new(), 240);
     while payload[at] != 255 {
         codes.push(payload[at]);

@@ -149,6 +149,13 @@ fn a_guest_may_speak_from_its_prefix() {
         assert!(ping(&mut pair, source).is_empty(), "{source}");
     }
     assert_eq!(pair.engine.counters().drops(DropReason::SourceAddress), foreign.len() as u64);
+    // From link-local and from no address nothing leaves the link.
+    let before = pair.engine.counters().drops(DropReason::SourceAddress);
+    for source in [LOCAL, UNSPECIFIED] {
+        let away = icmp(&pair, source, elsewhere, 64, &[128, 0, 0, 0, 0, 1, 0, 1]);
+        assert!(pair.ask(&away).is_empty(), "{source}");
+    }
+    assert_eq!(pair.engine.counters().drops(DropReason::SourceAddress), before + 2);
     // Where no addresses can be made, none are accepted.
     let mut spec = PairSpec::default();
     spec.config.addressing.ipv6.as_mut().unwrap().prefix_len = 120;
