@@ -38,6 +38,7 @@ struct Run<'a> {
     input: Input<'a>,
     server: DnsServer,
     now: Instant,
+    last_query: Instant,
     open: BTreeMap<ExchangeId, (Carrier, Vec<u8>)>,
     answers: u64,
     framer: Framer,
@@ -88,6 +89,7 @@ impl<'a> Run<'a> {
         Self {
             server: DnsServer::new(&config, &limits, [1, 2]),
             now: Instant::ZERO,
+            last_query: Instant::ZERO,
             open: BTreeMap::new(),
             answers: 0,
             framer: Framer::new(),
@@ -102,11 +104,11 @@ impl<'a> Run<'a> {
         match kind & 7 {
             0 => {
                 let message = self.input.slice();
-                self.server.handle_query(token, carrier, &message, self.now);
+                self.query(token, carrier, &message);
             }
             1 | 2 => {
-                let message = self.query();
-                self.server.handle_query(token, carrier, &message, self.now);
+                let message = self.sound_query();
+                self.query(token, carrier, &message);
             }
             3 | 4 => self.response(kind & 16 != 0),
             5 => {
@@ -126,7 +128,7 @@ impl<'a> Run<'a> {
                 assert!(taken == piece.len() || message.is_some());
                 if let Some(message) = message {
                     assert_eq!(frame(&message).map(|framed| framed.len()), Some(message.len() + 2));
-                    self.server.handle_query(token, Carrier::Tcp, &message, self.now);
+                    self.query(token, Carrier::Tcp, &message);
                 }
             }
             _ => {
@@ -136,8 +138,13 @@ impl<'a> Run<'a> {
         }
     }
 
+    fn query(&mut self, token: QueryToken, carrier: Carrier, message: &[u8]) {
+        self.last_query = self.now;
+        self.server.handle_query(token, carrier, message, self.now);
+    }
+
     /// A query of which only what the input edits may be wrong.
-    fn query(&mut self) -> Vec<u8> {
+    fn sound_query(&mut self) -> Vec<u8> {
         let mut message = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x01a\x04test\0\0\x01\0\x01".to_vec();
         message[13] = b'a' + self.input.byte() % 8;
         message[21] = self.input.byte();
@@ -216,6 +223,9 @@ impl<'a> Run<'a> {
 
     fn check(&self) {
         assert!(self.server.waiting() <= 16);
+        let waited = self.now.since(self.last_query).as_millis();
+        let in_time = waited < u128::from(Limits::default().dns_timeout_ms);
+        assert!(in_time || self.server.waiting() == 0, "waiting for {waited} ms");
         assert!(self.server.cached().1 <= 8_192);
         assert!(self.server.names().len() <= 8);
         assert!(self.open.len() <= 16 * 3, "{} exchanges", self.open.len());

@@ -15,9 +15,9 @@ fn folder() -> PathBuf {
 
 fn committed() -> Vec<(PathBuf, Vec<u8>)> {
     let mut files: Vec<_> =
-        fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        fs::read_dir(folder()).expect("a folder").map(|e| e.expect("an entry").path()).collect();
     files.sort();
-    files.into_iter().map(|path| (path.clone(), fs::read(&path).unwrap())).collect()
+    files.into_iter().map(|path| (path.clone(), fs::read(&path).expect("an input"))).collect()
 }
 
 /// A slice as the fuzz target reads it: half its length first.
@@ -142,8 +142,14 @@ fn committed_inputs_break_nothing() {
     }
 }
 
+/// `PROPTEST_CASES` asks for more.
+fn config() -> ProptestConfig {
+    let config = ProptestConfig::default();
+    ProptestConfig { cases: config.cases.max(512), ..config }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn arbitrary_inputs_break_nothing(data in prop::collection::vec(any::<u8>(), 0..600)) {

@@ -77,8 +77,8 @@ fn unknown_edns_versions_are_told_ours() {
 
 fn local() -> Scene {
     let record = |name: &str, addresses: &[&str]| StaticRecord {
-        name: name.parse().unwrap(),
-        addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+        name: name.parse().expect("a name"),
+        addresses: addresses.iter().map(|a| a.parse().expect("an address")).collect(),
         ttl: 30,
     };
     let config = DnsConfig {
@@ -199,7 +199,7 @@ fn many(scene: &mut Scene, carrier: Carrier, query: &[u8], count: usize) -> (usi
         let reply = reply.additional().of(&wire("x.test"), 65_280, 60, &[b'x'; 200]);
         scene.reply(&asked, &reply.done());
     }
-    let length = scene.answers.front().unwrap().message.len();
+    let length = scene.answers.front().expect("an answer").message.len();
     (length, scene.answer())
 }
 

@@ -10,6 +10,9 @@ use portreeve_types::{DnsConfig, Limits};
 
 use support::*;
 
+/// What an upstream answers.
+type Script = fn(&Asked) -> Vec<u8>;
+
 /// What one upstream's answer to an A query amounts to.
 fn amounts_to(reply: impl Fn(&Asked) -> Vec<u8>) -> (Scene, hickory_proto::op::Message) {
     let mut scene = Scene::new(1);
@@ -23,7 +26,7 @@ fn amounts_to(reply: impl Fn(&Asked) -> Vec<u8>) -> (Scene, hickory_proto::op::M
 
 #[test]
 fn what_cannot_be_read_is_a_failure() {
-    let table: [(&str, fn(&Asked) -> Vec<u8>); 8] = [
+    let table: [(&str, Script); 8] = [
         ("alias of itself", |asked| Reply::to(asked).record(CNAME, 60, &[0xc0, 12]).done()),
         ("alias loop", |asked| {
             let reply = Reply::to(asked).record(CNAME, 60, &wire("b.test"));

@@ -57,7 +57,7 @@ impl Scene {
     }
 
     pub fn with(config: &DnsConfig, limits: &Limits) -> Self {
-        config.validate().unwrap();
+        config.validate().expect("a valid configuration");
         Self {
             server: DnsServer::new(config, limits, [7, 11]),
             now: Instant::from_micros(1_000_000),
@@ -147,7 +147,7 @@ impl Scene {
     pub fn answer(&mut self) -> Message {
         let answer = self.answers.pop_front().expect("an answer");
         assert!(self.answers.is_empty(), "only one answer");
-        Message::from_vec(&answer.message).unwrap()
+        Message::from_vec(&answer.message).expect("a well-formed answer")
     }
 
     pub fn nothing_asked(&self) {
@@ -209,7 +209,8 @@ pub struct Reply {
 
 impl Reply {
     pub fn to(asked: &Asked) -> Self {
-        let question = asked.message[12..].iter().position(|&octet| octet == 0).unwrap() + 17;
+        let question =
+            asked.message[12..].iter().position(|&octet| octet == 0).expect("a name") + 17;
         let mut message = asked.message[..question].to_vec();
         message[2..4].copy_from_slice(&[0x81, 0x80]);
         message[6..12].fill(0);
