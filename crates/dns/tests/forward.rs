@@ -378,3 +378,38 @@ fn questions_without_recursion_stay_apart() {
     scene.send(&message);
     scene.nothing_asked();
 }
+
+#[test]
+fn an_upstream_loses_edns_only_when_that_helps() {
+    let mut scene = Scene::new(1);
+    scene.send(&query("a.test", A));
+    let first = scene.asked();
+    // All it takes to forge this is the id.
+    let header = [&Reply::to(&first).rcode(1).done()[..4], &[0; 8]].concat();
+    scene.reply(&first, &header);
+    let second = scene.asked();
+    scene.reply(&second, &Reply::to(&second).rcode(1).done());
+    assert_eq!(code(&scene.answer()), ResponseCode::ServFail);
+    scene.send(&query("b.test", A));
+    assert!(Message::from_vec(&scene.asked().message).unwrap().edns.is_some());
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run_and_another_seed_other_ids() {
+    let run = |seed| {
+        let mut scene = Scene::new(2);
+        scene.server = portreeve_dns::DnsServer::new(&config(2), &Limits::default(), seed);
+        for nth in 0..20 {
+            scene.send(&query(&format!("some-name-{nth}.test"), A));
+        }
+        scene.millis(7_000);
+        let asked: Vec<_> = scene.asked.into_iter().map(|asked| asked.message).collect();
+        (asked, scene.answers)
+    };
+    assert_eq!(run([1, 2]), run([1, 2]));
+    let ids = |seed| -> Vec<_> { run(seed).0.iter().map(|m| [m[0], m[1]]).collect() };
+    let (one, other) = (ids([1, 2]), ids([1, 3]));
+    assert_eq!(one.len(), other.len());
+    let equal = one.iter().zip(&other).filter(|(one, other)| one == other).count();
+    assert!(equal <= 2, "{equal} of {} ids", one.len());
+}

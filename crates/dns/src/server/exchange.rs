@@ -34,7 +34,7 @@ impl DnsServer {
         let Some((id, mut lookup, at)) = self.take_ask(exchange) else { return };
         self.counters.upstream_failures += 1;
         lookup.network_error = true;
-        let ask = lookup.asks.swap_remove(at);
+        let ask = lookup.asks.remove(at);
         self.pending.close(exchange);
         // Not being able to use TCP, or a probe, says little about the upstream.
         if ask.carrier == Carrier::Udp && !ask.charged {
@@ -58,6 +58,7 @@ impl DnsServer {
         lookup.order.clear();
         (lookup.next, lookup.asked, lookup.abreast, lookup.pauses) = (0, 0, 0, 0);
         (lookup.failed, lookup.failure, lookup.network_error) = (0, None, false);
+        lookup.without_edns = 0;
         lookup.wake = Instant::ZERO;
         self.pending.put(id, lookup);
     }
@@ -130,7 +131,7 @@ impl DnsServer {
             let server = self.upstreams.get(server).address;
             self.report(DnsEvent::UpstreamUp { server });
         }
-        let ask = lookup.asks.swap_remove(at);
+        let ask = lookup.asks.remove(at);
         self.close(&ask);
         if ask.case == Case::Probe {
             self.learn_case(server);
@@ -156,7 +157,7 @@ impl DnsServer {
             && !knows_edns
             && matches!(flags & flag::RCODE, rcode::FORMERR | rcode::NOTIMP)
         {
-            self.upstreams.get_mut(server).takes_edns = false;
+            lookup.without_edns |= 1 << server;
             return self.ask_again(id, lookup, server, carrier, now);
         }
         if carrier == Carrier::Udp && flags & flag::TC != 0 {
@@ -167,7 +168,13 @@ impl DnsServer {
             self.counters.malformed_responses += 1;
         }
         match response.and_then(|response| self.usable(lookup, response, server, now)) {
-            Some(stored) => Progress::Answered(stored, server),
+            Some(stored) => {
+                // Only now is it known that EDNS was the reason.
+                if lookup.without_edns & 1 << server != 0 && !ask.with_edns {
+                    self.upstreams.get_mut(server).takes_edns = false;
+                }
+                Progress::Answered(stored, server)
+            }
             None => self.after_failure(id, lookup, server, now),
         }
     }
@@ -188,7 +195,7 @@ impl DnsServer {
         let server = ask.server;
         if ask.carrier == Carrier::Tcp {
             // Only the upstream itself can say that.
-            let ask = lookup.asks.swap_remove(at);
+            let ask = lookup.asks.remove(at);
             self.close(&ask);
             return self.after_failure(id, lookup, server, now);
         }
@@ -281,7 +288,8 @@ impl DnsServer {
             self.close(&oldest);
         }
         let upstream = self.upstreams.get(server);
-        let (address, with_edns) = (upstream.address, upstream.takes_edns);
+        let address = upstream.address;
+        let with_edns = upstream.takes_edns && lookup.without_edns & 1 << server == 0;
         // Over TCP nobody off the path can answer, and the case has nothing to protect.
         let random = self.randomise_case && upstream.keeps_case && carrier == Carrier::Udp;
         let case = if case == Case::Random && !random { Case::Plain } else { case };

@@ -97,7 +97,8 @@ impl<'a> Response<'a> {
     /// What follows an OPT record is left away: a signature of the whole message, as a rule.
     pub(crate) fn read(message: &'a [u8], question: usize) -> Result<Self, Malformed> {
         let flags = u16_at(message, 2)?;
-        if message.len() < HEADER + question {
+        // No carrier has longer ones, and places in a message are kept in 16 bits.
+        if message.len() < HEADER + question || message.len() > usize::from(u16::MAX) {
             return Err(Malformed);
         }
         let mut response = Self {
