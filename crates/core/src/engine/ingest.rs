@@ -125,7 +125,7 @@ impl Engine {
 
     /// Whether the source is the guest's own address (`true`) or one it may use for a moment, such
     /// as its link-local address.
-    fn guest_source(&self, ip: &IpPacket) -> Result<bool, DropReason> {
+    pub(crate) fn guest_source(&self, ip: &IpPacket) -> Result<bool, DropReason> {
         let addressing = &self.config.addressing;
         match ip.source {
             IpAddr::V4(source) => {

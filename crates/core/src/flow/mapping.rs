@@ -85,6 +85,10 @@ impl Engine {
         let Some(echo) = Echo::parse(message, ip.source.is_ipv6()) else {
             return self.drop(DropReason::IcmpMalformed);
         };
+        // RFC 4291 §2.5.6: what comes from a link-local address stays on the link.
+        if self.guest_source(ip) != Ok(true) {
+            return self.drop(DropReason::SourceAddress);
+        }
         let key = FlowKey {
             protocol: ip.protocol,
             guest: SocketAddr::new(ip.source, echo.identifier),
