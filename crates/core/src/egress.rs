@@ -76,6 +76,11 @@ impl HostView {
         self.epoch
     }
 
+    /// Whether an address that was admitted is one of the host's.
+    pub(crate) fn is_this_host(&self, address: IpAddr) -> bool {
+        address.is_loopback() || self.is_own(address)
+    }
+
     fn is_own(&self, address: IpAddr) -> bool {
         self.addresses.contains(&address)
     }

@@ -26,6 +26,7 @@ use crate::flow::tcp::stack::TcpStack;
 use crate::flow::udp::ClientKey;
 use crate::flow::{Body, FlowId, FlowSummary};
 use crate::fragment::reassembly::Reassembly;
+use crate::gateway::GatewayState;
 use crate::limits::MAX_FRAME_LEN;
 use crate::metrics::Counters;
 use crate::outbox::Outbox;
@@ -96,6 +97,7 @@ pub struct Engine {
     /// Flows that may have a frame for the guest.
     egress: VecDeque<FlowId>,
     pub(crate) neighbor_retry: Option<Instant>,
+    pub(crate) gateway: GatewayState,
     pub(crate) events: EventLog,
     pub(crate) counters: Counters,
 }
@@ -146,6 +148,7 @@ impl Engine {
             relay: VecDeque::new(),
             egress: VecDeque::new(),
             neighbor_retry: None,
+            gateway: GatewayState::default(),
             events: EventLog::new(limits.event_backlog),
             counters: Counters::new(),
             seed,
@@ -314,6 +317,11 @@ impl Engine {
     /// One flow, while it lives.
     pub fn flow(&self, id: FlowId) -> Option<FlowSummary> {
         self.flows.get(id)?.summary()
+    }
+
+    /// Where a TCP flow stands, while it lives.
+    pub fn phase(&self, id: FlowId) -> Option<Phase> {
+        self.flows.get(id)?.tcp().map(|tcp| tcp.phase)
     }
 
     /// Number of live flows, TIME-WAIT not counted.

@@ -38,6 +38,7 @@ pub use engine::host::{
 };
 pub use flow::state::{Action, Phase, PhaseEvent, transition};
 pub use flow::{FlowId, FlowKind, FlowSummary};
+pub use gateway::lease::{LeaseChange, LeaseProtocol};
 pub use limits::MAX_FRAME_LEN;
 pub use metrics::Counters;
 pub use portreeve_types::Instant;

@@ -4,27 +4,30 @@
 //! leave from any, and the reports of what became of datagrams sent. Keeps no mapping of
 //! clients.
 //!
-//! An ICMP error is told twice by the kernel: as a report in the error queue, and as the result
-//! of whichever call comes next, which has nothing to do with it. The second is swallowed here
-//! and the call made again, so that an error of one destination is never taken for one of the
-//! socket or of another destination.
+//! Sockets that clients of published ports send to are bound by [`UdpSocket::bind`], those for
+//! the guest's own datagrams by [`UdpSocket::outbound`]; [`UdpSocket::exchange`] makes the
+//! connected ones for a question and its answer.
 //!
 //! Spec: udp(7), ip(7), ipv6(7), RFC 3542 §6.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::AtomicUsize;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 
 use crate::error::HostError;
-use crate::sys::{self, Outgoing};
+use crate::outbound::{FragmentationMode, OutboundOptions, family_of};
+use crate::report::{self, SocketErrorReport, despite_reports, is_report};
+use crate::sys;
 
 mod batch;
-mod report;
+mod exchange;
+mod send;
 
-pub use batch::{BATCH_DATAGRAMS, Datagram, RecvBatch, SendBatch};
-pub use report::{ErrorOrigin, SocketErrorReport};
+pub use batch::{BATCH_DATAGRAMS, Datagram, RecvBatch, SendBatch, SendOptions};
+pub use exchange::UdpExchange;
 
 /// How to bind a UDP socket.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +42,10 @@ pub struct UdpSocket {
     fd: OwnedFd,
     family: AddressFamily,
     local: SocketAddr,
+    fragmentation: FragmentationMode,
+    /// Datagrams of this length and more are not sent several in one message: an interface in
+    /// use is too narrow for it, or the kernel too old.
+    unsegmented: AtomicUsize,
 }
 
 impl UdpSocket {
@@ -65,7 +72,53 @@ impl UdpSocket {
         rustix::net::bind(&fd, &address).map_err(fault("bind"))?;
         let local = sys::local_addr(fd.as_fd())
             .map_err(|error| HostError::new("getsockname", address, error))?;
-        Ok(Self { fd, family, local })
+        Ok(Self::new(fd, family, local))
+    }
+
+    /// Binds a socket for datagrams of the guest to an ephemeral port of the wildcard of IPv6 or
+    /// IPv4, or of the address asked for. IPv6 means IPv6 only.
+    ///
+    /// It cannot send to broadcast addresses (`EACCES`), receives nothing of groups that others
+    /// have joined, and does not tell which address a datagram came to: [`Datagram::local`] is
+    /// the address it is bound to.
+    ///
+    /// # Errors
+    /// Which call failed: no such interface or address, no descriptors, no ports left.
+    pub fn outbound(v6: bool, options: &OutboundOptions) -> Result<Self, HostError> {
+        let name = if v6 { "[::]:0" } else { "0.0.0.0:0" };
+        let fault = |operation| move |error: io::Error| HostError::new(operation, name, error);
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let family = family_of(v6);
+        let fd = rustix::net::socket_with(family, SocketType::DGRAM, flags, Some(ipproto::UDP))
+            .map_err(|errno| HostError::new("socket", name, errno))?;
+        let set = || -> io::Result<()> {
+            if v6 {
+                sockopt::set_ipv6_v6only(&fd, true)?;
+            }
+            sys::set_datagram_options(fd.as_fd(), family)?;
+            sys::refuse_foreign_groups(fd.as_fd(), family)
+        };
+        set().map_err(fault("setsockopt"))?;
+        join_received(fd.as_fd());
+        options.bind(fd.as_fd(), family)?;
+        let local = sys::local_addr(fd.as_fd()).map_err(fault("getsockname"))?;
+        Ok(Self::new(fd, family, local))
+    }
+
+    /// A socket for one question to `server` and its answer.
+    ///
+    /// # Errors
+    /// As [`outbound`](Self::outbound), and no route to the server.
+    pub fn exchange(
+        server: SocketAddr,
+        options: &OutboundOptions,
+    ) -> Result<UdpExchange, HostError> {
+        UdpExchange::open(server, options)
+    }
+
+    fn new(fd: OwnedFd, family: AddressFamily, local: SocketAddr) -> Self {
+        let fragmentation = FragmentationMode::default();
+        Self { fd, family, local, fragmentation, unsegmented: AtomicUsize::new(usize::MAX) }
     }
 
     /// Takes over a UDP socket that is bound already.
@@ -87,7 +140,7 @@ impl UdpSocket {
         let family = sockopt::socket_domain(&fd).map_err(|errno| fault(errno.into()))?;
         sys::make_nonblocking(fd.as_fd()).map_err(fault)?;
         set_options(fd.as_fd(), family).map_err(fault)?;
-        Ok(Self { fd, family, local })
+        Ok(Self::new(fd, family, local))
     }
 
     /// The address and port in use.
@@ -103,9 +156,24 @@ impl UdpSocket {
     /// # Errors
     /// `WouldBlock` when none is there.
     pub fn recv_batch(&self, batch: &mut RecvBatch) -> io::Result<usize> {
+        self.recv_some(batch, BATCH_DATAGRAMS)
+    }
+
+    /// As [`recv_batch`](Self::recv_batch), for a caller with room for `bytes` of payload: takes
+    /// no more than that, but one message at least, whatever its length.
+    ///
+    /// # Errors
+    /// As [`recv_batch`](Self::recv_batch).
+    pub fn recv_batch_within(&self, batch: &mut RecvBatch, bytes: usize) -> io::Result<usize> {
+        // Any message may be of the greatest length, whether one datagram or many joined.
+        self.recv_some(batch, (bytes / MESSAGE_BYTES).max(1))
+    }
+
+    fn recv_some(&self, batch: &mut RecvBatch, messages: usize) -> io::Result<usize> {
         batch.clear();
         let mut errors_seen = false;
-        let result = despite_reports(&mut errors_seen, || batch.fill(self.fd.as_fd(), self.local));
+        let result =
+            despite_reports(&mut errors_seen, || batch.fill(self.fd.as_fd(), self.local, messages));
         batch.set_errors_pending(errors_seen);
         match result {
             Ok(()) => Ok(batch.len()),
@@ -113,52 +181,6 @@ impl UdpSocket {
             Err(error) if is_report(&error) => Err(io::ErrorKind::WouldBlock.into()),
             Err(error) => Err(error),
         }
-    }
-
-    /// Sends the datagrams of a batch in order and returns how many the kernel took.
-    ///
-    /// If that is not all, the one after them could not be sent:
-    /// [`skip`](SendBatch::skip) those that were and call again to learn why.
-    ///
-    /// # Errors
-    /// The first datagram's: `WouldBlock` when there is no room, else a fault of that datagram
-    /// (no route, too long), to be skipped before going on.
-    pub fn send_batch(&self, batch: &SendBatch) -> io::Result<usize> {
-        let mut sent = 0;
-        while sent < batch.len() {
-            let mut errors_seen = false;
-            let taken = despite_reports(&mut errors_seen, || {
-                sys::send_many::<BATCH_DATAGRAMS>(
-                    self.fd.as_fd(),
-                    self.family,
-                    batch.outgoing(sent),
-                )
-            });
-            match taken {
-                Ok(0) => break,
-                Ok(taken) => sent += taken,
-                Err(error) if sent == 0 => return Err(error),
-                Err(_) => break,
-            }
-        }
-        Ok(sent)
-    }
-
-    /// Sends one datagram, from `source` if that is given.
-    ///
-    /// # Errors
-    /// As [`send_batch`](Self::send_batch).
-    pub fn send_to(
-        &self,
-        payload: &[u8],
-        destination: SocketAddr,
-        source: Option<IpAddr>,
-    ) -> io::Result<()> {
-        let outgoing = Outgoing { payload, destination, source: source.filter(can_be_source) };
-        despite_reports(&mut false, || {
-            sys::send_many::<1>(self.fd.as_fd(), self.family, std::iter::once(outgoing))
-        })?;
-        Ok(())
     }
 
     /// Takes the next report of what became of a datagram; none when there is none.
@@ -181,49 +203,17 @@ impl AsFd for UdpSocket {
 
 fn set_options(fd: BorrowedFd<'_>, family: AddressFamily) -> io::Result<()> {
     sys::set_datagram_options(fd, family)?;
+    sys::tell_arrival(fd, family)?;
+    join_received(fd);
     // Wishes: the kernel gives at most net.core.rmem_max and wmem_max.
     sockopt::set_socket_recv_buffer_size(fd, RECEIVE_BUFFER)?;
     sockopt::set_socket_send_buffer_size(fd, SEND_BUFFER)?;
     Ok(())
 }
 
-/// Makes a call again if what it returned may have been the echo of a report: the kernel keeps
-/// one such error and the first call takes it away.
-fn despite_reports<T>(seen: &mut bool, mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    let mut tries = REPORT_TRIES;
-    loop {
-        match call() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if is_report(&error) => {
-                *seen = true;
-                tries -= 1;
-                if tries == 0 {
-                    return Err(error);
-                }
-            }
-            result => return result,
-        }
-    }
-}
-
-/// Whether an error can come from a report about some earlier datagram: what the kernel makes of
-/// the codes of ICMP and ICMPv6.
-fn is_report(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(
-            libc::ECONNREFUSED
-                | libc::EHOSTUNREACH
-                | libc::ENETUNREACH
-                | libc::EHOSTDOWN
-                | libc::ENONET
-                | libc::EMSGSIZE
-                | libc::EPROTO
-                | libc::ENOPROTOOPT
-                | libc::EOPNOTSUPP
-                | libc::EACCES
-        )
-    )
+/// Asks for datagrams joined to save calls. Linux before 5.0 cannot, and all goes on without.
+fn join_received(fd: BorrowedFd<'_>) {
+    let _ = sys::join_received(fd);
 }
 
 /// Whether a datagram may leave from an address: what came to a group is answered from the
@@ -235,4 +225,5 @@ fn can_be_source(address: &IpAddr) -> bool {
 /// A burst of datagrams that arrives between two turns of the event loop must fit.
 const RECEIVE_BUFFER: usize = 4 << 20;
 const SEND_BUFFER: usize = 1 << 20;
-const REPORT_TRIES: u32 = 4;
+/// What one message holds at most.
+const MESSAGE_BYTES: usize = 1 << 16;

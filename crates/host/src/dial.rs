@@ -3,7 +3,7 @@
 //! Owns the socket's options up to the SYN; whether it was answered, `Stream::finish_connect`
 //! tells. Resolves no names and has no timeout: time is the caller's.
 //!
-//! Spec: connect(2), tcp(7), ip(7) for `IP_BIND_ADDRESS_NO_PORT`.
+//! Spec: connect(2), tcp(7), ip(7) for `IP_BIND_ADDRESS_NO_PORT` and `IP_TTL`.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -23,13 +23,17 @@ pub struct DialOptions {
     pub bind_address: Option<IpAddr>,
     /// Leave through this interface only.
     pub bind_interface: Option<String>,
+    /// TTL or hop limit of every packet of the connection, 1 to 255; the host's default if
+    /// absent.
+    pub hop_limit: Option<u8>,
 }
 
 /// Begins a connection to `address`. When the stream becomes writable, it is there or has
 /// failed: [`Stream::finish_connect`] tells which.
 ///
 /// # Errors
-/// Failures that show at once, with the call that failed; out of descriptors is one.
+/// Failures that show at once, with the call that failed: no route, no right, no descriptors.
+/// [`HostError::refusal`] tells them apart, as it does those of `finish_connect`.
 pub fn dial(address: SocketAddr, options: &DialOptions) -> Result<Stream, HostError> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let family = sys::family(address.ip());
@@ -37,6 +41,10 @@ pub fn dial(address: SocketAddr, options: &DialOptions) -> Result<Stream, HostEr
         .map_err(|errno| HostError::new("socket", address, errno))?;
     sys::set_stream_options(fd.as_fd())
         .map_err(|error| HostError::new("setsockopt", address, error))?;
+    if let Some(limit) = options.hop_limit {
+        sys::set_hop_limit(fd.as_fd(), family, limit)
+            .map_err(|error| HostError::new("setsockopt", address, error))?;
+    }
     if let Some(interface) = &options.bind_interface {
         sys::bind_interface(fd.as_fd(), interface)?;
     }

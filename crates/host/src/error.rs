@@ -1,8 +1,9 @@
 //! Faults of the host's sockets: what was tried, on which address, and what the kernel said.
 //!
-//! Owns the error type and which faults mean that something is exhausted; never retries.
+//! Owns the error type, which faults mean that something is exhausted, and why connections fail;
+//! never retries.
 //!
-//! Spec: accept(2), errno(3).
+//! Spec: accept(2), connect(2), errno(3).
 
 use std::error::Error;
 use std::fmt;
@@ -48,6 +49,33 @@ impl ErrorClass {
     }
 }
 
+/// Why a connection did not come about, in the terms in which its other end is told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Refusal {
+    /// Nobody listens: the destination answered with RST, or ICMP said that it has no such port
+    /// or no TCP (`ECONNREFUSED`, `ENOPROTOOPT`).
+    Refused,
+    /// The connection was there and was reset (`ECONNRESET`, `EPIPE`).
+    Reset,
+    /// No way to the host: ICMP, a route or a neighbour that does not answer (`EHOSTUNREACH`,
+    /// `EHOSTDOWN`).
+    HostUnreachable,
+    /// No way to its network, or no address to leave from (`ENETUNREACH`, `ENETDOWN`, `ENONET`;
+    /// `EAFNOSUPPORT` where the host lacks the family).
+    NetworkUnreachable,
+    /// Nobody answered (`ETIMEDOUT`).
+    TimedOut,
+    /// A rule of the host or of a router forbids it (`EACCES`, `EPERM`).
+    Prohibited,
+    /// The process or the system is out of descriptors (`EMFILE`, `ENFILE`).
+    NoDescriptors,
+    /// No port of the source address is left for this destination (`EADDRNOTAVAIL`, `EAGAIN`).
+    /// A source address that is not this host's looks the same.
+    NoPorts,
+    /// Anything else, and `WouldBlock`, which is no failure yet: see the source.
+    Other,
+}
+
 impl HostError {
     pub(crate) fn new(
         operation: &'static str,
@@ -60,6 +88,26 @@ impl HostError {
     /// The kind of the source.
     pub fn kind(&self) -> io::ErrorKind {
         self.source.kind()
+    }
+
+    /// Why a connection was not made, or a datagram not sent, by its error number.
+    pub fn refusal(&self) -> Refusal {
+        match self.source.raw_os_error() {
+            Some(libc::ECONNREFUSED | libc::ENOPROTOOPT) => Refusal::Refused,
+            Some(libc::ECONNRESET | libc::EPIPE) => Refusal::Reset,
+            Some(libc::EHOSTUNREACH | libc::EHOSTDOWN) => Refusal::HostUnreachable,
+            Some(libc::ENETUNREACH | libc::ENETDOWN | libc::ENONET | libc::EAFNOSUPPORT) => {
+                Refusal::NetworkUnreachable
+            }
+            Some(libc::ETIMEDOUT) => Refusal::TimedOut,
+            Some(libc::EACCES | libc::EPERM) => Refusal::Prohibited,
+            Some(libc::EMFILE | libc::ENFILE) => Refusal::NoDescriptors,
+            Some(libc::EADDRNOTAVAIL | libc::EAGAIN) => Refusal::NoPorts,
+            Some(_) => Refusal::Other,
+            // Faults found here and not by the kernel have no number.
+            None if self.kind() == io::ErrorKind::PermissionDenied => Refusal::Prohibited,
+            None => Refusal::Other,
+        }
     }
 
     /// What the caller has to tell apart.
@@ -133,6 +181,19 @@ mod tests {
         assert_eq!(class(ACCEPT, libc::ECONNABORTED), ErrorClass::ConnectionAborted);
         assert_eq!(class(ACCEPT, libc::EHOSTUNREACH), ErrorClass::ConnectionAborted);
         assert_eq!(class("connect", libc::EHOSTUNREACH), ErrorClass::Other);
+    }
+
+    #[test]
+    fn refusals_are_told_apart() {
+        let refusal =
+            |errno| HostError::new("connect", "x", io::Error::from_raw_os_error(errno)).refusal();
+        assert_eq!(refusal(libc::ECONNREFUSED), Refusal::Refused);
+        assert_eq!(refusal(libc::EPERM), Refusal::Prohibited);
+        assert_eq!(refusal(libc::EAGAIN), Refusal::NoPorts);
+        assert_eq!(refusal(libc::EMFILE), Refusal::NoDescriptors);
+        assert_eq!(refusal(libc::EINVAL), Refusal::Other);
+        let pending = HostError::new("connect", "x", io::Error::from(io::ErrorKind::WouldBlock));
+        assert_eq!(pending.refusal(), Refusal::Other, "not yet known");
     }
 
     #[test]

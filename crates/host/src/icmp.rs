@@ -14,7 +14,7 @@ use portreeve_wire::checksum;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, ipproto};
 
-use crate::sys::{self, Outgoing};
+use crate::sys::{self, Outgoing, SendControl};
 
 /// A client's datagram that nobody took.
 #[derive(Clone, Copy, Debug)]
@@ -76,8 +76,8 @@ impl RawIcmp {
         // On a raw socket the port of an address means a protocol.
         let mut destination = client;
         destination.set_port(0);
-        let source = Some(local.ip());
-        let outgoing = Outgoing { payload: &message, destination, source };
+        let control = SendControl { source: Some(local.ip()), ..SendControl::default() };
+        let outgoing = Outgoing { head: &[], payload: &message, destination, control };
         sys::send_many::<1>(socket.as_fd(), family, std::iter::once(outgoing))?;
         Ok(())
     }

@@ -1,9 +1,16 @@
-//! The host's own addresses, to keep a guest's apart from them.
+//! The host's own addresses, to keep a guest's apart from them, and whether it has a way out.
 //!
-//! Spec: getifaddrs(3).
+//! Owns asking; keeps nothing. That answers may have changed, `watch` tells.
+//!
+//! Spec: getifaddrs(3), connect(2).
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use rustix::io::Errno;
+use rustix::net::{SocketFlags, SocketType};
+
+use crate::sys;
 
 /// Every address of every interface of this network namespace, with its prefix length where the
 /// interface says one.
@@ -28,6 +35,30 @@ pub fn interface_addresses() -> io::Result<Vec<(IpAddr, Option<u8>)>> {
         })
         .collect())
 }
+
+/// Whether this host has a route to the Internet over IPv6 or IPv4, and an address to leave from.
+///
+/// Asked by connecting a UDP socket, which sends nothing, to a root name server: that goes
+/// through all tables and rules, where `/proc/net/route` shows the main table alone and a VPN is
+/// usually in another.
+///
+/// # Errors
+/// When the kernel cannot be asked; out of descriptors is one.
+pub fn has_default_route(v6: bool) -> io::Result<bool> {
+    let address: IpAddr = if v6 { ROOT_SERVER_V6.into() } else { ROOT_SERVER_V4.into() };
+    let (kind, flags) = (SocketType::DGRAM, SocketFlags::CLOEXEC);
+    let fd = match rustix::net::socket_with(sys::family(address), kind, flags, None) {
+        Ok(fd) => fd,
+        Err(Errno::AFNOSUPPORT) => return Ok(false),
+        Err(errno) => return Err(errno.into()),
+    };
+    // Unreachable, prohibited (EACCES), black hole (EINVAL): no way out, all of them.
+    Ok(rustix::net::connect(&fd, &SocketAddr::new(address, 53)).is_ok())
+}
+
+/// a.root-servers.net.
+const ROOT_SERVER_V4: Ipv4Addr = Ipv4Addr::new(198, 41, 0, 4);
+const ROOT_SERVER_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0x503, 0xba3e, 0, 0, 0, 2, 0x30);
 
 #[cfg(test)]
 mod tests {

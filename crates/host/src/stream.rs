@@ -152,6 +152,22 @@ impl Stream {
         Ok(sockopt::set_tcp_nodelay(&self.fd, on)?)
     }
 
+    /// Whether a connection ended up at this very host: the other side's address is loopback or
+    /// the same as this side's.
+    ///
+    /// A check after the fact for destinations that were judged to be elsewhere: an address of
+    /// this host that nobody knew of, or a route or rule that leads back here. What a rule (DNAT)
+    /// turns elsewhere is not seen: the kernel goes on naming the address that was dialled.
+    ///
+    /// # Errors
+    /// When the socket is not TCP or not connected.
+    pub fn peer_is_local(&self) -> io::Result<bool> {
+        let peer = sys::inet_addr(
+            rustix::net::getpeername(&self.fd)?.ok_or(io::ErrorKind::NotConnected)?,
+        )?;
+        Ok(peer.ip().is_loopback() || peer.ip() == self.local_addr()?.ip())
+    }
+
     /// The address of this side.
     ///
     /// # Errors

@@ -84,7 +84,11 @@ fn ipv6_connects_from_the_address_asked_for() {
 fn a_dial_leaves_from_the_address_and_interface_asked_for() {
     let listener = listen(ANY);
     let source = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 3));
-    let options = DialOptions { bind_address: Some(source), bind_interface: Some("lo".to_owned()) };
+    let options = DialOptions {
+        bind_address: Some(source),
+        bind_interface: Some("lo".to_owned()),
+        ..DialOptions::default()
+    };
     let near = match dial(listener.local_addr(), &options) {
         Ok(near) => near,
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {

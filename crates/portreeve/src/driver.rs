@@ -8,10 +8,13 @@
 //! next turn without sleeping.
 
 mod datagrams;
+mod dials;
 mod drain;
 mod lingering;
 mod listeners;
 pub(crate) mod mailbox;
+mod mappings;
+mod reports;
 mod streams;
 
 use std::collections::VecDeque;
@@ -23,8 +26,9 @@ use std::time::Duration;
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
-use portreeve_core::{Config, HostOp, Instant};
+use portreeve_core::{Config, HostNetwork, HostOp, Instant};
 use portreeve_link::{Link, MAX_FRAME_LEN};
+use portreeve_types::Egress;
 use portreeve_wire::{VIRTIO_NET_HDR_LEN, VirtioNetHdr};
 
 use crate::clock::Clock;
@@ -36,6 +40,7 @@ use drain::Drain;
 use lingering::Lingering;
 use listeners::Listeners;
 use mailbox::Order;
+use mappings::Mappings;
 use streams::Streams;
 
 const LINK: Token = Token(0);
@@ -82,6 +87,9 @@ pub(crate) struct Driver {
     streams: Streams,
     lingering: Lingering,
     datagrams: Datagrams,
+    mappings: Mappings,
+    /// How the guest's own traffic leaves the host.
+    egress: Egress,
     subscribers: Vec<Subscriber>,
     drain: Option<Drain>,
     link_state: LinkState,
@@ -113,6 +121,7 @@ impl Driver {
         config: Config,
         link: Box<dyn Link>,
         mailbox: Receiver<Order>,
+        network: &HostNetwork,
     ) -> Result<(Self, Arc<Waker>), StartError> {
         let fail = |operation| move |source| StartError::EventLoop { operation, source };
         let poll = Poll::new().map_err(fail("epoll_create1"))?;
@@ -122,17 +131,23 @@ impl Driver {
             .map_err(fail("watching the link"))?;
         let event_backlog = config.limits.event_backlog;
         let accept_batch = config.limits.accept_batch;
+        let egress = config.egress.clone();
         let close_grace = Duration::from_millis(config.limits.close_grace_ms);
+        let clock = Clock::new();
+        let mut core = ArenaEngine::new(config);
+        core.handle_host_network(network, clock.now());
         let driver = Self {
-            core: ArenaEngine::new(config),
+            core,
             link,
             poll,
-            clock: Clock::new(),
+            clock,
             mailbox,
             listeners: Listeners::default(),
             streams: Streams::default(),
             lingering: Lingering::default(),
             datagrams: Datagrams::new(),
+            mappings: Mappings::default(),
+            egress,
             subscribers: Vec::new(),
             drain: None,
             link_state: LinkState { readable: true, writable: true, ..LinkState::default() },
@@ -178,7 +193,8 @@ impl Driver {
             || !self.again.is_empty()
             || self.orders_left
             || self.listeners.any_ready()
-            || (self.listeners.any_ready_udp() && datagrams::has_room(&self.core))
+            || ((self.listeners.any_ready_udp() || self.mappings.any_ready())
+                && datagrams::has_room(&self.core))
             || (self.link_state.writable && self.core.has_frames());
         if busy {
             return Some(Duration::ZERO);
@@ -207,11 +223,10 @@ impl Driver {
                     self.link_state.writable |= event.is_writable();
                 }
                 WAKER => ordered = true,
-                Token(token) if token >= FLOWS => {
-                    if let Some(id) = self.streams.note(token - FLOWS, event) {
-                        self.again.push_back(id);
-                    }
-                }
+                Token(token) if token >= FLOWS => match self.streams.note(token - FLOWS, event) {
+                    Some(id) => self.again.push_back(id),
+                    None => self.mappings.note(token - FLOWS, event),
+                },
                 Token(token) => self.listeners.note(token - LISTENERS, event),
             }
         }
@@ -223,6 +238,7 @@ impl Driver {
         let now = self.clock.now();
         self.accept_clients(now);
         self.take_datagrams(now);
+        self.take_mapped(now);
         self.core.handle_timeout(now);
         for _ in 0..self.again.len() {
             if let Some(id) = self.again.pop_front() {
@@ -232,7 +248,7 @@ impl Driver {
         for _ in 0..ROUNDS {
             self.take_frames(now);
             self.carry_out_ops(now);
-            self.send_datagrams();
+            self.send_datagrams(now);
             if self.hand_out_frames() == 0 {
                 break;
             }
@@ -326,9 +342,14 @@ impl Driver {
         while let Some(op) = self.core.poll_host_op() {
             match op {
                 HostOp::Relay(id) => self.relay(id, now),
+                HostOp::Dial { flow, destination, hop_limit, to_host } => {
+                    self.dial(flow, destination, hop_limit, to_host, now);
+                }
+                HostOp::Open { flow, kind, v6 } => self.open_mapping(flow, kind, v6),
                 HostOp::Shutdown(id) => self.streams.shutdown(id),
                 HostOp::Close(id) => {
                     self.streams.close(id);
+                    self.close_mapping(id, now);
                     self.listeners.descriptor_freed();
                 }
                 HostOp::Reset(id) => {

@@ -5,6 +5,7 @@ use std::thread::JoinHandle;
 
 use crate::builder::EngineBuilder;
 use crate::handle::Handle;
+use crate::watch::Watcher;
 
 /// The network of one guest, running on a thread of its own.
 ///
@@ -15,6 +16,8 @@ use crate::handle::Handle;
 pub struct Engine {
     handle: Handle,
     thread: Option<JoinHandle<()>>,
+    /// Ends when the loop has ended: it may wait for it.
+    _watcher: Watcher,
 }
 
 impl Engine {
@@ -23,8 +26,8 @@ impl Engine {
         EngineBuilder::default()
     }
 
-    pub(crate) fn new(handle: Handle, thread: JoinHandle<()>) -> Self {
-        Self { handle, thread: Some(thread) }
+    pub(crate) fn new(handle: Handle, thread: JoinHandle<()>, watcher: Watcher) -> Self {
+        Self { handle, thread: Some(thread), _watcher: watcher }
     }
 
     /// A handle for another thread.

@@ -5,7 +5,10 @@ use std::net::SocketAddr;
 
 use portreeve_core::CommandError;
 use portreeve_host::HostError;
-use portreeve_types::{AddressingError, LimitsError, PublishId, PublishRequestError};
+use portreeve_types::{
+    AddressingError, AnnounceError, DnsConfigError, EgressError, LimitsError, PublishId,
+    PublishRequestError,
+};
 
 /// The engine could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +26,26 @@ pub enum StartError {
     /// The system has no entropy to give.
     #[error("reading the system's entropy: {0}")]
     Entropy(String),
+    /// What was asked of the guest's own connections contradicts itself.
+    #[error("the guest's own connections: {0}")]
+    Egress(#[from] EgressError),
+    /// What is announced to the guest cannot be.
+    #[error("what the guest is told: {0}")]
+    Announce(#[from] AnnounceError),
+    /// The name server's configuration contradicts itself.
+    #[error("the name server: {0}")]
+    Dns(#[from] DnsConfigError),
+    /// The guest's own traffic cannot leave as asked.
+    #[error("the guest's traffic cannot leave as asked: {0}")]
+    Outbound(HostError),
+    /// The host's network could not be read or watched.
+    #[error("the host's network, {operation}: {source}")]
+    HostNetwork {
+        /// What was done.
+        operation: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// The event loop could not be set up.
     #[error("setting up the event loop ({operation}): {source}")]
     EventLoop {

@@ -30,6 +30,13 @@ pub enum Event {
         /// Which.
         port: PublishId,
     },
+    /// The host's addresses, name servers or routes have changed, and are followed.
+    HostNetwork(portreeve_core::HostNetwork),
+    /// The guest pings, and this system lets nobody do that who is not privileged. Said once.
+    EchoForbidden {
+        /// Which setting it is, and what to set it to.
+        cause: String,
+    },
     /// The link to the guest is gone for good.
     GuestGone {
         /// What the link said.

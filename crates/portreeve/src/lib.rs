@@ -57,8 +57,10 @@ mod engine;
 mod error;
 mod event;
 mod handle;
+mod names;
 mod publish;
 mod sys;
+mod watch;
 
 pub use addressing::free_addressing;
 pub use builder::EngineBuilder;
@@ -67,10 +69,11 @@ pub use engine::Engine;
 pub use error::{PublishError, StartError, UnpublishError};
 pub use event::{Event, Events};
 pub use handle::{Drained, Handle};
+pub use names::host_search;
 
 pub use portreeve_core::{
-    CloseReason, Counters, DropReason, Event as EngineEvent, FlowId, FlowSummary, Phase,
-    RefuseReason, Unpublish,
+    CloseReason, Counters, DialFailure, DropReason, EgressRefusal, Event as EngineEvent, FlowId,
+    FlowKind, FlowSummary, HostNetwork, Phase, RefuseReason, Unpublish,
 };
 pub use portreeve_host::{fd_limit, raise_fd_limit};
 pub use portreeve_link::memory::pair as memory_link;
@@ -78,7 +81,8 @@ pub use portreeve_link::{
     Capabilities, Link, MAX_FRAME_LEN, MemoryLink, MemoryOptions, MemoryPeer, Tap, TapOptions,
 };
 pub use portreeve_types::{
-    Addressing, HostBind, HostEndpoint, HostPorts, Ipv4Link, Ipv6Link, Limits, Listen, MacAddr,
+    Addressing, Announce, DnsConfig, DnsName, DnsStrategy, Egress, HostAccess, HostBind,
+    HostEndpoint, HostPorts, Ipv4Link, Ipv6Link, Limits, Listen, MacAddr, NameServerAddr,
     PublishId, PublishItem, PublishRequest, PublishSpec, PublishedPort, SourceMode, SpecError,
-    Transport,
+    StaticRecord, Transport, UdpFiltering,
 };

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::str::FromStr;
 
@@ -21,11 +22,48 @@ pub struct Egress {
     pub host: HostAccess,
     /// From whom datagrams are let in to a port that the guest has sent from.
     pub udp_filtering: UdpFiltering,
+    /// Addresses of the host that the guest's traffic leaves from, at most one of each family; the
+    /// kernel's choice for each destination where there is none.
+    pub bind_addresses: Vec<IpAddr>,
+    /// The interface that the guest's traffic leaves through, whatever the routes say.
+    pub bind_interface: Option<String>,
 }
+
+/// Two addresses of one family to leave from.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} and {1}: the guest's traffic leaves from one address of each family")]
+pub struct EgressError(IpAddr, IpAddr);
 
 impl Default for Egress {
     fn default() -> Self {
-        Self { enabled: true, host: HostAccess::None, udp_filtering: UdpFiltering::default() }
+        Self {
+            enabled: true,
+            host: HostAccess::None,
+            udp_filtering: UdpFiltering::default(),
+            bind_addresses: Vec::new(),
+            bind_interface: None,
+        }
+    }
+}
+
+impl Egress {
+    /// Checks what the types alone do not.
+    ///
+    /// # Errors
+    /// When two addresses to leave from are of one family.
+    pub fn validate(&self) -> Result<(), EgressError> {
+        for (at, one) in self.bind_addresses.iter().enumerate() {
+            let same = |other: &&IpAddr| other.is_ipv6() == one.is_ipv6();
+            if let Some(other) = self.bind_addresses[at + 1..].iter().find(same) {
+                return Err(EgressError(*one, *other));
+            }
+        }
+        Ok(())
+    }
+
+    /// The address to leave from over IPv6 or IPv4.
+    pub fn bind_address(&self, v6: bool) -> Option<IpAddr> {
+        self.bind_addresses.iter().copied().find(|address| address.is_ipv6() == v6)
     }
 }
 
@@ -135,6 +173,20 @@ mod tests {
         assert!(!egress.host.allows(80));
         assert_eq!(serde_json::from_str::<Egress>("{}").unwrap(), egress);
         assert!(serde_json::from_str::<Egress>(r#"{"hosts":"all"}"#).is_err());
+    }
+
+    #[test]
+    fn one_address_of_each_family_to_leave_from() {
+        let at = |texts: &[&str]| Egress {
+            bind_addresses: texts.iter().map(|text| text.parse().unwrap()).collect(),
+            ..Egress::default()
+        };
+        let both = at(&["192.0.2.1", "2001:db8::1"]);
+        assert_eq!(both.validate(), Ok(()));
+        assert_eq!(both.bind_address(true), Some("2001:db8::1".parse().unwrap()));
+        assert_eq!(at(&[]).bind_address(false), None);
+        let error = at(&["192.0.2.1", "::1", "192.0.2.2"]).validate().unwrap_err().to_string();
+        assert!(error.starts_with("192.0.2.1 and 192.0.2.2"), "{error}");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! events and is told how many; the engine never waits for one.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use portreeve_types::MacAddr;
 
@@ -12,6 +12,7 @@ use crate::drop_reason::DropReason;
 use crate::engine::Engine;
 use crate::engine::host::DialFailure;
 use crate::flow::{FlowId, FlowSummary};
+use crate::gateway::lease::{LeaseChange, LeaseProtocol};
 
 use portreeve_types::PublishId;
 
@@ -166,6 +167,15 @@ pub enum Event {
     GuestSeen {
         /// The address.
         mac: MacAddr,
+    },
+    /// The guest was given an address, or gave it back.
+    Lease {
+        /// By which protocol.
+        protocol: LeaseProtocol,
+        /// The address.
+        address: IpAddr,
+        /// What happened.
+        change: LeaseChange,
     },
     /// Events were lost because nobody took them in time.
     Lost {

@@ -153,6 +153,9 @@ pub enum HostOp {
         destination: SocketAddr,
         /// Hop limit of its packets; `None` for the host's default.
         hop_limit: Option<u8>,
+        /// Whether it may end at this very host: an opened port, or a published one. Any other
+        /// connection that does is [`DialFailure::HostAddress`].
+        to_host: bool,
     },
     /// Open the socket of a mapping. Its datagrams follow at once; when it cannot be had, each is
     /// reported as [`Undeliverable`] and then [`HostEvent::Failed`] once.

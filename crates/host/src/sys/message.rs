@@ -5,14 +5,14 @@
 
 use std::io;
 use std::mem;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
 use rustix::net::AddressFamily;
 
 use super::address::RawAddress;
-use super::control::{PacketInfo, PacketInfoBuffer};
+use super::control::{PacketInfo, ReceiveBuffer, SendBuffer, SendControl};
 
 /// Messages per call.
 pub(crate) const MESSAGES: usize = 32;
@@ -24,17 +24,21 @@ pub(crate) struct Received {
     pub(crate) source: Option<SocketAddr>,
     pub(crate) info: Option<PacketInfo>,
     pub(crate) truncated: bool,
+    /// It is several datagrams of this length, of which the last may be shorter.
+    pub(crate) segment: Option<usize>,
 }
 
-/// One datagram to send.
+/// One message to send: a datagram, or several of one length.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Outgoing<'a> {
+    /// Goes before the payload; empty for most.
+    pub(crate) head: &'a [u8],
     pub(crate) payload: &'a [u8],
     pub(crate) destination: SocketAddr,
-    pub(crate) source: Option<IpAddr>,
+    pub(crate) control: SendControl,
 }
 
-/// Receives at most [`MESSAGES`] datagrams, each into its own `slot` bytes of `memory`, and
+/// Receives at most [`MESSAGES`] messages, each into its own `slot` bytes of `memory`, and
 /// appends what is known of them to `received`.
 pub(crate) fn receive_many(
     fd: BorrowedFd<'_>,
@@ -43,7 +47,7 @@ pub(crate) fn receive_many(
     received: &mut Vec<Received>,
 ) -> io::Result<()> {
     let mut names = [RawAddress::empty(); MESSAGES];
-    let mut controls = [PacketInfoBuffer::empty(); MESSAGES];
+    let mut controls = [ReceiveBuffer::empty(); MESSAGES];
     let mut vectors = [EMPTY_VECTOR; MESSAGES];
     let mut messages: [libc::mmsghdr; MESSAGES] = empty_messages();
     let mut count = 0;
@@ -80,42 +84,44 @@ pub(crate) fn receive_many(
             source: names[at].read(),
             info: controls[at].packet_info(control_length),
             truncated: header.msg_flags & libc::MSG_TRUNC != 0,
+            segment: controls[at].segment(control_length),
         });
     }
     Ok(())
 }
 
-/// Sends datagrams, at most `N`, and returns how many the kernel took.
+/// Sends messages, at most `N`, and returns how many the kernel took.
 pub(crate) fn send_many<'a, const N: usize>(
     fd: BorrowedFd<'_>,
     socket: AddressFamily,
     outgoing: impl Iterator<Item = Outgoing<'a>>,
 ) -> io::Result<usize> {
     let mut names = [RawAddress::empty(); N];
-    let mut controls = [PacketInfoBuffer::empty(); N];
-    let mut vectors = [EMPTY_VECTOR; N];
+    let mut controls = [SendBuffer::empty(); N];
+    let mut vectors = [[EMPTY_VECTOR; 2]; N];
     let mut messages: [libc::mmsghdr; N] = empty_messages();
     let mut count = 0;
     for (at, datagram) in outgoing.take(N).enumerate() {
         let length;
         (names[at], length) = RawAddress::new(datagram.destination, socket);
-        vectors[at] = libc::iovec {
-            iov_base: datagram.payload.as_ptr().cast_mut().cast(),
-            iov_len: datagram.payload.len(),
-        };
+        vectors[at] = [datagram.head, datagram.payload].map(|bytes| libc::iovec {
+            iov_base: bytes.as_ptr().cast_mut().cast(),
+            iov_len: bytes.len(),
+        });
         let header = &mut messages[at].msg_hdr;
         header.msg_name = (&raw mut names[at]).cast();
         header.msg_namelen = length;
-        header.msg_iov = &raw mut vectors[at];
-        header.msg_iovlen = 1;
-        if let Some(source) = datagram.source {
-            header.msg_controllen = controls[at].set_source(source, socket) as _;
+        header.msg_iov = vectors[at].as_mut_ptr();
+        header.msg_iovlen = vectors[at].len() as _;
+        let used = controls[at].set(&datagram.control, datagram.destination.ip(), socket);
+        if used > 0 {
             header.msg_control = controls[at].0.as_mut_ptr().cast();
+            header.msg_controllen = used as _;
         }
         count = at + 1;
     }
-    // SAFETY: the first `count` messages point to a name, a vector, a payload and perhaps a
-    // control buffer each, of the lengths given, all alive during the call ('a outlives it); the
+    // SAFETY: the first `count` messages point to a name, two vectors, their bytes and perhaps
+    // a control buffer each, of the lengths given, all alive during the call ('a outlives it); the
     // kernel only reads them, so that payloads may be shared.
     let result = unsafe {
         libc::sendmmsg(

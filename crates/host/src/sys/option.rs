@@ -31,6 +31,14 @@ pub(crate) fn bind_interface(fd: BorrowedFd<'_>, name: &str) -> Result<(), HostE
     SockRef::from(&fd).bind_device(Some(name.as_bytes())).map_err(fault)
 }
 
+/// Binds a socket to the interface that another one is bound to, if it is.
+pub(crate) fn bind_like(fd: BorrowedFd<'_>, other: BorrowedFd<'_>) -> io::Result<()> {
+    match SockRef::from(&other).device()? {
+        Some(name) => SockRef::from(&fd).bind_device(Some(&name)),
+        None => Ok(()),
+    }
+}
+
 /// What every relayed TCP connection has: small writes leave at once (the engine has gathered
 /// them already), and an urgent byte stays in its place in the stream, where it is not lost.
 pub(crate) fn set_stream_options(fd: BorrowedFd<'_>) -> io::Result<()> {
@@ -44,27 +52,129 @@ pub(crate) fn defer_port_choice(fd: BorrowedFd<'_>) -> io::Result<()> {
     set_int(fd, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1)
 }
 
-/// What every datagram socket has: the address a datagram came to, reports of errors, and
-/// fragmentation by the kernel instead of an error for what exceeds the path MTU.
-pub(crate) fn set_datagram_options(fd: BorrowedFd<'_>, socket: AddressFamily) -> io::Result<()> {
-    // On an IPv6 socket, IPv4's options rule its IPv4-mapped traffic, should it have any.
-    set_int(fd, libc::IPPROTO_IP, libc::IP_RECVERR, 1)?;
-    set_int(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT)?;
+/// The TTL or hop limit of what the socket sends (ip(7) `IP_TTL`, ipv6(7) `IPV6_UNICAST_HOPS`).
+pub(crate) fn set_hop_limit(
+    fd: BorrowedFd<'_>,
+    socket: AddressFamily,
+    limit: u8,
+) -> io::Result<()> {
+    let limit = libc::c_int::from(limit);
     if socket == AddressFamily::INET6 {
-        set_int(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
-        set_int(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, 1)?;
-        set_int(fd, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DONT)
+        set_int(fd, libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS, limit)
+    } else {
+        set_int(fd, libc::IPPROTO_IP, libc::IP_TTL, limit)
+    }
+}
+
+/// What every datagram socket has: reports of errors, and fragmentation by the kernel instead of
+/// an error for what exceeds the path MTU.
+///
+/// `IP_PMTUDISC_DONT` and not `WANT`: the latter sets the DF bit on what fits the MTU known so
+/// far, so that a datagram whose sender allowed fragments is lost at the first narrower link.
+/// Over IPv6 both fragment to the path MTU.
+pub(crate) fn set_datagram_options(fd: BorrowedFd<'_>, socket: AddressFamily) -> io::Result<()> {
+    let v4 = || {
+        set_int(fd, libc::IPPROTO_IP, libc::IP_RECVERR, 1)?;
+        forbid_fragments_v4(fd, false)
+    };
+    if socket != AddressFamily::INET6 {
+        return v4();
+    }
+    // On an IPv6 socket, IPv4's options rule its IPv4-mapped traffic, should it have any: those
+    // of ICMPv6 have none and no such options.
+    v4().or_else(|error| match error.raw_os_error() {
+        Some(libc::ENOPROTOOPT) => Ok(()),
+        _ => Err(error),
+    })?;
+    set_int(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, 1)?;
+    set_int(fd, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DONT)
+}
+
+/// Makes each datagram tell which address it came to.
+pub(crate) fn tell_arrival(fd: BorrowedFd<'_>, socket: AddressFamily) -> io::Result<()> {
+    if socket == AddressFamily::INET6 {
+        set_int(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)
     } else {
         set_int(fd, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)
     }
 }
 
+/// Keeps away from a socket on a wildcard what comes to groups that others have joined: by
+/// default the kernel gives it a copy (ip(7) `IP_MULTICAST_ALL`).
+pub(crate) fn refuse_foreign_groups(fd: BorrowedFd<'_>, socket: AddressFamily) -> io::Result<()> {
+    if socket == AddressFamily::INET6 {
+        set_int(fd, libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_ALL, 0)
+    } else {
+        set_int(fd, libc::IPPROTO_IP, libc::IP_MULTICAST_ALL, 0)
+    }
+}
+
+/// Lets the kernel join datagrams of one sender and length (udp(7) `UDP_GRO`).
+pub(crate) fn join_received(fd: BorrowedFd<'_>) -> io::Result<()> {
+    set_int(fd, libc::SOL_UDP, libc::UDP_GRO, 1)
+}
+
+/// Sets or clears the DF bit of the IPv4 datagrams that follow.
+pub(crate) fn forbid_fragments_v4(fd: BorrowedFd<'_>, forbid: bool) -> io::Result<()> {
+    let mode = if forbid { libc::IP_PMTUDISC_DO } else { libc::IP_PMTUDISC_DONT };
+    set_int(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, mode)
+}
+
+/// The path MTU of a connected socket, in bytes of the whole packet.
+pub(crate) fn path_mtu(fd: BorrowedFd<'_>, socket: AddressFamily) -> io::Result<u32> {
+    let (level, option) = if socket == AddressFamily::INET6 {
+        (libc::IPPROTO_IPV6, libc::IPV6_MTU)
+    } else {
+        (libc::IPPROTO_IP, libc::IP_MTU)
+    };
+    let mut found: libc::c_int = 0;
+    let mut length = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: both options write at most `length` bytes, which is the size of `found`.
+    let result = unsafe {
+        libc::getsockopt(fd.as_raw_fd(), level, option, (&raw mut found).cast(), &raw mut length)
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(u32::try_from(found).unwrap_or_default())
+}
+
+/// Makes a raw ICMP socket receive only echo replies with this identifier. An IPv4 socket is
+/// given the IP header as well, an IPv6 socket is not.
+pub(crate) fn filter_echo_replies(
+    fd: BorrowedFd<'_>,
+    socket: AddressFamily,
+    identifier: u16,
+) -> io::Result<()> {
+    let step = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
+    let (reply, first) = if socket == AddressFamily::INET6 {
+        (129, step(libc::BPF_LDX | libc::BPF_IMM, 0, 0, 0))
+    } else {
+        // The length of the IP header (RFC 791 §3.1), which is where ICMP begins.
+        (0, step(libc::BPF_LDX | libc::BPF_B | libc::BPF_MSH, 0, 0, 0))
+    };
+    let mut program = [
+        first,
+        step(libc::BPF_LD | libc::BPF_B | libc::BPF_IND, 0, 0, 0),
+        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 3, reply),
+        step(libc::BPF_LD | libc::BPF_H | libc::BPF_IND, 0, 0, 4),
+        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, u32::from(identifier)),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
+    ];
+    attach_filter(fd, &mut program)
+}
+
 /// Makes a socket receive nothing.
 pub(crate) fn drop_incoming(fd: BorrowedFd<'_>) -> io::Result<()> {
     let code = (libc::BPF_RET | libc::BPF_K) as u16;
-    let mut instruction = libc::sock_filter { code, jt: 0, jf: 0, k: 0 };
-    let program = libc::sock_fprog { len: 1, filter: &raw mut instruction };
-    // SAFETY: SO_ATTACH_FILTER reads one sock_fprog and the one instruction it points to; both
+    attach_filter(fd, &mut [libc::sock_filter { code, jt: 0, jf: 0, k: 0 }])
+}
+
+fn attach_filter(fd: BorrowedFd<'_>, program: &mut [libc::sock_filter]) -> io::Result<()> {
+    let len = program.len() as libc::c_ushort;
+    let program = libc::sock_fprog { len, filter: program.as_mut_ptr() };
+    // SAFETY: SO_ATTACH_FILTER reads one sock_fprog and the `len` instructions it points to; all
     // live until the call returns, and the kernel keeps its own copy.
     unsafe { set(fd, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program) }
 }

@@ -1,4 +1,5 @@
-//! Published UDP ports: datagrams in batches, both ways, and what ICMP says of them.
+//! Published UDP ports: datagrams in batches, both ways, and what ICMP says of them. Those of the
+//! guest's own mappings are handed on to `mappings.rs`.
 //!
 //! Owns the batches. A client's datagrams are read only while the engine has room for them; what
 //! does not fit waits in the kernel's own buffer, which is where UDP may drop.
@@ -7,15 +8,17 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 
-use portreeve_core::{Engine, HostEvent, IncomingDatagram, Instant};
+use portreeve_core::{Engine, HostDatagram, HostEvent, IncomingDatagram, Instant};
 use portreeve_host::{
     BATCH_DATAGRAMS, RawIcmp, RecvBatch, RefusedDatagram, SendBatch, SocketErrorReport,
 };
 use portreeve_types::PublishId;
-use portreeve_wire::icmp::Unreachable;
+use portreeve_wire::icmp::{ErrorKind, Unreachable};
 use portreeve_wire::udp::UDP_MAX_PAYLOAD;
 
-use super::Driver;
+use super::mappings::Departing;
+use super::reports::error_kind;
+use super::{Driver, DriverStats};
 
 /// Batches read from one socket in one turn.
 const BATCHES: usize = 4;
@@ -29,6 +32,7 @@ pub(super) struct Datagrams {
     touched: Vec<PublishId>,
     /// Tells clients of refused datagrams; only a process that may open raw sockets has it.
     icmp: Option<RawIcmp>,
+    copy: Vec<u8>,
 }
 
 impl Datagrams {
@@ -37,12 +41,46 @@ impl Datagrams {
             tracing::warn!(%error, "no raw sockets: refused datagrams are not reported to clients");
             None
         });
-        Self { received: RecvBatch::new(), outgoing: BTreeMap::new(), touched: Vec::new(), icmp }
+        Self {
+            received: RecvBatch::new(),
+            outgoing: BTreeMap::new(),
+            touched: Vec::new(),
+            icmp,
+            copy: Vec::new(),
+        }
     }
 
-    /// Whether datagrams wait for a host socket.
+    /// Room for a batch of any socket's.
+    pub(super) fn received(&mut self) -> &mut RecvBatch {
+        &mut self.received
+    }
+
+    /// Whether datagrams wait for a published port's socket.
     pub(super) fn any_waiting(&self) -> bool {
         self.outgoing.values().any(|batch| !batch.is_empty())
+    }
+
+    fn push(
+        &mut self,
+        publish: PublishId,
+        client: SocketAddr,
+        local: SocketAddr,
+        payload: &[u8],
+        stats: &mut DriverStats,
+    ) {
+        let batch = self.outgoing.entry(publish).or_default();
+        if batch.len() >= WAITING {
+            stats.datagram_errors += 1;
+            return;
+        }
+        if batch.is_empty() {
+            self.touched.push(publish);
+        }
+        batch.push(payload, client, Some(local.ip()));
+    }
+
+    fn is_full(&self, publish: PublishId) -> bool {
+        self.outgoing.get(&publish).is_some_and(|batch| batch.len() >= WAITING)
     }
 
     pub(super) fn tell_unreachable(
@@ -116,24 +154,31 @@ impl Driver {
         }
     }
 
-    /// Sends what the guest has for clients.
-    pub(super) fn send_datagrams(&mut self) {
+    /// Sends what the guest has for clients, and through its own mappings.
+    pub(super) fn send_datagrams(&mut self, now: Instant) {
+        // A copy of one at a time, for a mapping's fault may at once become a frame for the guest.
+        let mut payload_copy = std::mem::take(&mut self.datagrams.copy);
         while let Some(datagram) = self.core.poll_datagram() {
-            let batch = self.datagrams.outgoing.entry(datagram.publish).or_default();
-            if batch.len() >= WAITING {
-                self.stats.datagram_errors += 1;
-                continue;
-            }
-            if batch.is_empty() {
-                self.datagrams.touched.push(datagram.publish);
-            }
-            batch.push(datagram.payload, datagram.client, Some(datagram.local.ip()));
-            if batch.len() >= WAITING
-                && let Some(slot) = self.listeners.slot_of(datagram.publish)
-            {
-                self.flush_slot(slot);
+            match datagram {
+                HostDatagram::Published { publish, client, local, payload } => {
+                    self.datagrams.push(publish, client, local, payload, &mut self.stats);
+                    if self.datagrams.is_full(publish)
+                        && let Some(slot) = self.listeners.slot_of(publish)
+                    {
+                        self.flush_slot(slot);
+                    }
+                }
+                HostDatagram::Mapped { flow, destination, hop_limit, may_fragment, payload } => {
+                    payload_copy.clear();
+                    payload_copy.extend_from_slice(payload);
+                    let payload = &payload_copy;
+                    let out = Departing { flow, destination, hop_limit, may_fragment, payload };
+                    self.push_mapped(&out, now);
+                }
             }
         }
+        self.datagrams.copy = payload_copy;
+        self.flush_touched(now);
         for id in std::mem::take(&mut self.datagrams.touched) {
             if let Some(slot) = self.listeners.slot_of(id) {
                 self.flush_slot(slot);
@@ -176,13 +221,7 @@ fn unreachable(
     bound: SocketAddr,
     report: &SocketErrorReport,
 ) -> Option<HostEvent> {
-    let kind = match io::Error::from_raw_os_error(report.errno).kind() {
-        io::ErrorKind::ConnectionRefused => Unreachable::Port,
-        io::ErrorKind::HostUnreachable => Unreachable::Host,
-        io::ErrorKind::NetworkUnreachable => Unreachable::Network,
-        io::ErrorKind::PermissionDenied => Unreachable::Prohibited,
-        _ => return None,
-    };
+    let Some(ErrorKind::Unreachable(kind)) = error_kind(report) else { return None };
     // Where the socket is bound to one address that is the one; else the report may know.
     let bound_to = (!bound.ip().is_unspecified()).then_some(bound);
     let local =

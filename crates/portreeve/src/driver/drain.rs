@@ -8,7 +8,6 @@ use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use portreeve_core::{FlowSummary, Instant, Phase};
-use portreeve_types::Transport;
 
 use super::Driver;
 use crate::handle::Drained;
@@ -74,7 +73,10 @@ impl Driver {
         let stalled = now.since(drain.moved) >= patience;
         // A frame that has not been looked at belongs to nobody yet.
         let unread = self.link_state.readable && !self.link_state.gone;
-        let empty = unfinished == 0 && !unread && !self.datagrams.any_waiting();
+        let empty = unfinished == 0
+            && !unread
+            && !self.datagrams.any_waiting()
+            && !self.mappings.any_waiting();
         if empty || stalled {
             let outcome = if unfinished == 0 {
                 Drained::Complete
@@ -90,6 +92,5 @@ impl Driver {
 
 /// Whether the guest may still send on this flow.
 fn is_open(flow: &FlowSummary) -> bool {
-    flow.transport == Transport::Tcp
-        && matches!(flow.phase, Some(Phase::Relaying | Phase::HostFinished | Phase::GuestGone))
+    matches!(flow.phase, Some(Phase::Relaying | Phase::HostFinished | Phase::GuestGone))
 }

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::mpsc::{SyncSender, TryRecvError};
 use std::time::Duration;
 
-use portreeve_core::{Command, Counters, FlowSummary, Reply, Unpublish};
+use portreeve_core::{Command, Counters, FlowSummary, HostNetwork, Reply, Unpublish};
 use portreeve_types::{PublishId, PublishRequest, PublishedPort};
 
 use super::drain::Drain;
@@ -44,6 +44,8 @@ pub(crate) enum Order {
         patience: Duration,
         reply: SyncSender<Drained>,
     },
+    /// The host's network has changed.
+    HostNetwork(HostNetwork),
     Stop,
 }
 
@@ -83,7 +85,8 @@ impl Driver {
                 let _ = reply.send(self.core.counters());
             }
             Order::DriverStats { reply } => {
-                let open_sockets = self.streams.open() + self.lingering.len();
+                let open_sockets =
+                    self.streams.open() + self.mappings.open() + self.lingering.len();
                 let _ = reply.send(DriverStats { open_sockets, ..self.stats.clone() });
             }
             Order::Subscribe { reply } => {
@@ -96,6 +99,10 @@ impl Driver {
                 self.drain = Some(Drain::new(patience, reply, self.clock.now()));
                 // What came before this order is to be looked at, whoever was told of it.
                 self.link_state.readable = true;
+            }
+            Order::HostNetwork(network) => {
+                self.core.handle_host_network(&network, self.clock.now());
+                self.publish_event(&Event::HostNetwork(network));
             }
             Order::Stop => {}
         }
@@ -111,6 +118,7 @@ impl Driver {
                 transport: request.transport,
                 guest_port: request.guest_port,
                 source: request.source,
+                host: host.socket_addr(),
             };
             let result = self.core.handle_command(command, self.clock.now());
             let registered = match result {

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use mio::event::Event;
 use mio::{Interest, Registry, Token};
-use portreeve_core::{FlowId, HostEvent, Instant, Phase};
+use portreeve_core::{DialFailure, FlowId, HostEvent, Instant, Phase};
 use portreeve_host::Stream;
 
 use super::{Driver, FLOWS, register};
@@ -30,6 +30,8 @@ pub(super) struct Streams {
 pub(super) struct HostStream {
     id: FlowId,
     stream: Stream,
+    /// Its destination has yet to answer.
+    dialling: Option<Dialling>,
     readable: bool,
     writable: bool,
     /// The kernel has seen the other side end its stream, so a short read does not mean "empty".
@@ -46,12 +48,41 @@ pub(super) struct HostStream {
     stuck_since: Option<Instant>,
 }
 
+/// What a dialled socket must turn out to be.
+#[derive(Clone, Copy)]
+struct Dialling {
+    /// Its other end may be this very host.
+    to_host: bool,
+}
+
 impl Streams {
+    /// Takes the socket of a client.
     pub(super) fn insert(
         &mut self,
         registry: &Registry,
         id: FlowId,
         stream: Stream,
+    ) -> io::Result<()> {
+        self.add(registry, id, stream, None)
+    }
+
+    /// Takes a socket whose destination has yet to answer.
+    pub(super) fn insert_dialled(
+        &mut self,
+        registry: &Registry,
+        id: FlowId,
+        stream: Stream,
+        to_host: bool,
+    ) -> io::Result<()> {
+        self.add(registry, id, stream, Some(Dialling { to_host }))
+    }
+
+    fn add(
+        &mut self,
+        registry: &Registry,
+        id: FlowId,
+        stream: Stream,
+        dialling: Option<Dialling>,
     ) -> io::Result<()> {
         let index = id.index();
         let fd = stream.as_fd().as_raw_fd();
@@ -66,6 +97,7 @@ impl Streams {
         *slot = Some(HostStream {
             id,
             stream,
+            dialling,
             // Clients often send at once, and a fresh socket has room: trying is cheaper than
             // waiting for the kernel to say so.
             readable: true,
@@ -78,6 +110,24 @@ impl Streams {
             stuck_since: None,
         });
         Ok(())
+    }
+
+    /// Whether a dial has been answered; `None` while it has not.
+    pub(super) fn finish_dial(&mut self, id: FlowId) -> Option<Result<(), DialFailure>> {
+        let host = self.get_mut(id)?;
+        let Dialling { to_host } = host.dialling?;
+        let outcome = match host.stream.finish_connect() {
+            Ok(()) if !to_host && host.stream.peer_is_local().unwrap_or(false) => {
+                Err(DialFailure::HostAddress)
+            }
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+            Err(error) => Err(super::dials::dial_failure(&error)),
+        };
+        host.dialling = None;
+        // What the kernel reported of it until now was about the handshake.
+        host.failed = false;
+        Some(outcome)
     }
 
     /// The kernel reports on a slot: the flow to look at, if there is one.
@@ -146,6 +196,9 @@ impl Driver {
     /// Moves what can be moved for one flow, in both directions.
     pub(super) fn relay(&mut self, id: FlowId, now: Instant) {
         let Some(host) = self.streams.get_mut(id) else { return };
+        if host.dialling.is_some() {
+            return self.finish_dial(id, now);
+        }
         let mut over = false;
         let mut moved = 0;
         while host.writable && moved < RELAY_SHARE {
@@ -185,7 +238,7 @@ impl Driver {
     /// it, and a guest that takes nothing does not keep it.
     fn relay_failed(&mut self, id: FlowId, now: Instant) {
         let Some(host) = self.streams.get_mut(id) else { return };
-        let dialing = self.core.flow(id).is_some_and(|f| f.phase == Some(Phase::DialingGuest));
+        let dialing = self.core.phase(id) == Some(Phase::DialingGuest);
         let stuck_too_long = host.stuck_since.is_some_and(|since| now >= since + self.close_grace);
         if dialing || host.ended || !host.readable || stuck_too_long {
             self.core.handle_host_event(HostEvent::Reset(id), now);

@@ -76,7 +76,8 @@ impl Engine {
                 self.make_room_for_dial(destination.ip());
                 self.dials.add(id, destination.ip());
                 let hop_limit = hop_limit_beyond(ip.hop_limit);
-                self.ops.push_back(HostOp::Dial { flow: id, destination, hop_limit });
+                let to_host = self.host.is_this_host(destination.ip());
+                self.ops.push_back(HostOp::Dial { flow: id, destination, hop_limit, to_host });
                 self.tcp_rearm(id, Wake::Phase);
             }
         }

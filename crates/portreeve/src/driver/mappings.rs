@@ -1,0 +1,407 @@
+//! The guest's own datagrams and echoes: one socket for each mapping, in batches both ways.
+//!
+//! Owns the sockets by the slot of their flow and what is known of their readiness. A socket is
+//! read only while the engine has room for what it holds; the rest waits in the kernel, which is
+//! where UDP may drop. What does not arrive is reported with how it began, so that the guest gets
+//! the error it would have got.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd};
+
+use mio::event::Event;
+use mio::{Interest, Token};
+use portreeve_core::{
+    DialFailure, FlowId, HostEvent, Instant, MappedDatagram, MappingKind, Undeliverable,
+};
+use portreeve_host::{
+    Fragmentation, OutboundOptions, PingOptions, PingSocket, SendBatch, SendOptions,
+    SocketErrorReport, UdpSocket,
+};
+use portreeve_wire::icmp::{ErrorKind, Unreachable};
+
+use super::datagrams::has_room;
+use super::dials::dial_failure;
+use super::reports::error_kind;
+use super::{Driver, FLOWS, register};
+
+/// Batches, or echo replies, read from one socket in one turn.
+const READS: usize = 16;
+/// Datagrams that may wait for a full socket before they are dropped.
+const WAITING: usize = 256;
+/// Longest echo reply, with the IP header that raw sockets put in front.
+const ECHO_BUFFER: usize = 65_536 + 64;
+
+pub(super) struct Mappings {
+    slots: Vec<Option<Mapping>>,
+    open: usize,
+    /// Mappings to look at.
+    ready: VecDeque<FlowId>,
+    /// Mappings that have datagrams to send.
+    touched: Vec<FlowId>,
+    /// Sockets that could not be had, until their first datagrams have been answered.
+    failed: Vec<(FlowId, DialFailure)>,
+    echo: Box<[u8]>,
+    /// Whether it has been said that this system allows no echo.
+    said_forbidden: bool,
+}
+
+struct Mapping {
+    id: FlowId,
+    socket: Socket,
+    outgoing: SendBatch,
+    readable: bool,
+    writable: bool,
+    failed: bool,
+    ready: bool,
+}
+
+enum Socket {
+    Udp(UdpSocket),
+    Echo(PingSocket),
+}
+
+impl Default for Mappings {
+    fn default() -> Self {
+        Self {
+            slots: Vec::new(),
+            open: 0,
+            ready: VecDeque::new(),
+            touched: Vec::new(),
+            failed: Vec::new(),
+            echo: vec![0; ECHO_BUFFER].into(),
+            said_forbidden: false,
+        }
+    }
+}
+
+impl Mappings {
+    /// The kernel reports on a slot.
+    pub(super) fn note(&mut self, index: usize, event: &Event) {
+        let Some(Some(mapping)) = self.slots.get_mut(index) else { return };
+        mapping.readable |= event.is_readable();
+        mapping.writable |= event.is_writable();
+        mapping.failed |= event.is_error();
+        let id = mapping.id;
+        self.mark(id);
+    }
+
+    pub(super) fn any_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    pub(super) fn open(&self) -> usize {
+        self.open
+    }
+
+    /// Whether datagrams wait for a socket.
+    pub(super) fn any_waiting(&self) -> bool {
+        self.slots.iter().flatten().any(|mapping| !mapping.outgoing.is_empty())
+    }
+
+    fn mark(&mut self, id: FlowId) {
+        if let Some(mapping) = self.get_mut(id)
+            && !std::mem::replace(&mut mapping.ready, true)
+        {
+            self.ready.push_back(id);
+        }
+    }
+
+    fn get_mut(&mut self, id: FlowId) -> Option<&mut Mapping> {
+        self.slots.get_mut(id.index())?.as_mut().filter(|mapping| mapping.id == id)
+    }
+}
+
+/// What a mapping's socket did for a while.
+enum Found<'a> {
+    Datagram(SocketAddr, &'a [u8]),
+    Report(SocketErrorReport),
+}
+
+impl Driver {
+    pub(super) fn open_mapping(&mut self, id: FlowId, kind: MappingKind, v6: bool) {
+        let options = OutboundOptions {
+            bind_address: self.egress.bind_address(v6),
+            bind_interface: self.egress.bind_interface.clone(),
+            ..OutboundOptions::default()
+        };
+        let opened = match kind {
+            MappingKind::Udp => UdpSocket::outbound(v6, &options).map(Socket::Udp),
+            MappingKind::Echo => PingSocket::open(v6, &options).map(Socket::Echo),
+        };
+        let failure = match opened {
+            Ok(socket) => match self.watch_mapping(id, socket) {
+                Ok(()) => return,
+                Err(error) => {
+                    tracing::warn!(%error, "watching a socket of the guest");
+                    DialFailure::Exhausted
+                }
+            },
+            Err(error) => {
+                let failure = dial_failure(&error);
+                if kind == MappingKind::Echo && failure == DialFailure::Prohibited {
+                    self.say_echo_forbidden(&error);
+                    DialFailure::EchoForbidden
+                } else {
+                    tracing::debug!(%error, flow = %id, "opening a socket for the guest");
+                    failure
+                }
+            }
+        };
+        self.mappings.failed.push((id, failure));
+    }
+
+    fn watch_mapping(&mut self, id: FlowId, socket: Socket) -> io::Result<()> {
+        let index = id.index();
+        let both = Interest::READABLE | Interest::WRITABLE;
+        register(self.poll.registry(), socket.raw_fd(), Token(FLOWS + index), both)?;
+        if self.mappings.slots.len() <= index {
+            self.mappings.slots.resize_with(index + 1, || None);
+        }
+        let slot = &mut self.mappings.slots[index];
+        self.mappings.open += usize::from(slot.is_none());
+        *slot = Some(Mapping {
+            id,
+            socket,
+            outgoing: SendBatch::new(),
+            readable: false,
+            writable: true,
+            failed: false,
+            ready: false,
+        });
+        Ok(())
+    }
+
+    /// Closes a mapping's socket, once what the guest had sent through it has left.
+    pub(super) fn close_mapping(&mut self, id: FlowId, now: Instant) {
+        self.flush_mapping(id, now);
+        if self.mappings.get_mut(id).is_some() {
+            self.mappings.slots[id.index()] = None;
+            self.mappings.open -= 1;
+        }
+    }
+
+    /// Looks at every mapping that the kernel reported on or that a turn left unfinished.
+    pub(super) fn take_mapped(&mut self, now: Instant) {
+        for _ in 0..self.mappings.ready.len() {
+            let Some(id) = self.mappings.ready.pop_front() else { return };
+            let Some(mapping) = self.mappings.get_mut(id) else { continue };
+            mapping.ready = false;
+            self.flush_mapping(id, now);
+            self.read_mapping(id, now);
+        }
+    }
+
+    fn read_mapping(&mut self, id: FlowId, now: Instant) {
+        let Self { mappings, core, datagrams, .. } = self;
+        let Mappings { slots, echo, .. } = mappings;
+        let Some(Some(mapping)) = slots.get_mut(id.index()) else { return };
+        let mut tell = |found: Found<'_>| match found {
+            Found::Datagram(source, payload) => {
+                core.handle_mapped_datagram(&MappedDatagram { flow: id, source, payload }, now);
+                has_room(core)
+            }
+            Found::Report(report) => {
+                if let Some(error) = error_kind(&report) {
+                    let undeliverable = Undeliverable {
+                        flow: id,
+                        destination: report.destination,
+                        error,
+                        reporter: report.offender,
+                        payload: &report.payload,
+                    };
+                    core.handle_undeliverable(&undeliverable, now);
+                }
+                true
+            }
+        };
+        let mut room = true;
+        for _ in 0..READS {
+            if !mapping.readable || !room {
+                break;
+            }
+            let outcome = match &mapping.socket {
+                Socket::Udp(socket) => {
+                    let batch = datagrams.received();
+                    socket.recv_batch(batch).map(|_| {
+                        mapping.failed |= batch.errors_pending();
+                        for datagram in batch.iter().filter(|datagram| !datagram.truncated) {
+                            room = tell(Found::Datagram(datagram.source, datagram.payload));
+                        }
+                    })
+                }
+                Socket::Echo(socket) => socket.recv(echo).map(|(length, source)| {
+                    let source = SocketAddr::new(source, 0);
+                    room = tell(Found::Datagram(source, &echo[..length]));
+                }),
+            };
+            if let Err(error) = outcome {
+                mapping.readable = false;
+                mapping.failed |= error.kind() != io::ErrorKind::WouldBlock;
+            }
+        }
+        if std::mem::take(&mut mapping.failed) {
+            while let Ok(Some(report)) = mapping.socket.recv_error() {
+                tell(Found::Report(report));
+            }
+        }
+        if mapping.readable {
+            self.mappings.mark(id);
+        }
+    }
+
+    /// Takes over a datagram of the guest: it leaves with the others of its mapping.
+    pub(super) fn push_mapped(&mut self, out: &Departing<'_>, now: Instant) {
+        let Some(mapping) = self.mappings.get_mut(out.flow) else {
+            return self.answer_for_missing(out, now);
+        };
+        match &mapping.socket {
+            Socket::Udp(_) => {
+                if mapping.outgoing.len() >= WAITING {
+                    self.stats.datagram_errors += 1;
+                    return;
+                }
+                if mapping.outgoing.is_empty() {
+                    self.mappings.touched.push(out.flow);
+                }
+                let options = SendOptions {
+                    source: None,
+                    hop_limit: out.hop_limit,
+                    fragmentation: out.cut(),
+                };
+                let Some(mapping) = self.mappings.get_mut(out.flow) else { return };
+                mapping.outgoing.push_with(out.payload, out.destination, options);
+                if mapping.outgoing.len() >= WAITING {
+                    self.flush_mapping(out.flow, now);
+                }
+            }
+            Socket::Echo(socket) => {
+                let options = PingOptions { hop_limit: out.hop_limit, fragmentation: out.cut() };
+                match socket.send(out.payload, out.destination.ip(), &options) {
+                    Ok(()) => {}
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        self.stats.datagram_errors += 1;
+                    }
+                    Err(error) => {
+                        // The kernel may have put a report of its own into the error queue, with
+                        // the path MTU; then that says more.
+                        mapping.failed = true;
+                        let reported = error.raw_os_error() == Some(libc::EMSGSIZE);
+                        self.mappings.mark(out.flow);
+                        if !reported {
+                            self.report_unsent(out, &error, now);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends what this turn's datagrams have left in their batches, and answers for the sockets
+    /// that could not be had.
+    pub(super) fn flush_touched(&mut self, now: Instant) {
+        for id in std::mem::take(&mut self.mappings.touched) {
+            self.flush_mapping(id, now);
+        }
+        for (flow, reason) in std::mem::take(&mut self.mappings.failed) {
+            self.core.handle_host_event(HostEvent::Failed { flow, reason }, now);
+        }
+    }
+
+    fn flush_mapping(&mut self, id: FlowId, now: Instant) {
+        let Some(Some(mapping)) = self.mappings.slots.get_mut(id.index()) else { return };
+        if mapping.id != id {
+            return;
+        }
+        let Socket::Udp(socket) = &mapping.socket else { return };
+        while mapping.writable && !mapping.outgoing.is_empty() {
+            match socket.send_batch(&mapping.outgoing) {
+                Ok(sent) => mapping.outgoing.skip(sent),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => mapping.writable = false,
+                Err(error) => {
+                    self.stats.datagram_errors += 1;
+                    let report = socket.explain(&mapping.outgoing, &error);
+                    mapping.outgoing.skip(1);
+                    let Some(report) = report else { continue };
+                    let Some(error) = error_kind(&report) else { continue };
+                    let undeliverable = Undeliverable {
+                        flow: id,
+                        destination: report.destination,
+                        error,
+                        reporter: None,
+                        payload: &report.payload,
+                    };
+                    self.core.handle_undeliverable(&undeliverable, now);
+                }
+            }
+        }
+    }
+
+    fn report_unsent(&mut self, out: &Departing<'_>, error: &io::Error, now: Instant) {
+        let kind = match error.kind() {
+            io::ErrorKind::NetworkUnreachable => Unreachable::Network,
+            io::ErrorKind::PermissionDenied => Unreachable::Prohibited,
+            _ => Unreachable::Host,
+        };
+        self.report(out, ErrorKind::Unreachable(kind), now);
+    }
+
+    /// A datagram for whose mapping there is no socket.
+    fn answer_for_missing(&mut self, out: &Departing<'_>, now: Instant) {
+        self.stats.datagram_errors += 1;
+        let failed = self.mappings.failed.iter().find(|(flow, _)| *flow == out.flow);
+        let Some(&(_, failure)) = failed else { return };
+        let kind = match failure {
+            DialFailure::EchoForbidden | DialFailure::Prohibited => Unreachable::Prohibited,
+            DialFailure::NetworkUnreachable => Unreachable::Network,
+            _ => Unreachable::Host,
+        };
+        self.report(out, ErrorKind::Unreachable(kind), now);
+    }
+
+    fn report(&mut self, out: &Departing<'_>, error: ErrorKind, now: Instant) {
+        let Departing { flow, destination, payload, .. } = *out;
+        let report = Undeliverable { flow, destination, error, reporter: None, payload };
+        self.core.handle_undeliverable(&report, now);
+    }
+
+    fn say_echo_forbidden(&mut self, error: &portreeve_host::HostError) {
+        if !std::mem::replace(&mut self.mappings.said_forbidden, true) {
+            tracing::warn!(%error, "the guest cannot ping beyond its gateway");
+            let cause = error.to_string();
+            self.publish_event(&crate::event::Event::EchoForbidden { cause });
+        }
+    }
+}
+
+/// A datagram of the guest on its way to a mapping's socket.
+pub(super) struct Departing<'a> {
+    pub(super) flow: FlowId,
+    pub(super) destination: SocketAddr,
+    pub(super) hop_limit: Option<u8>,
+    pub(super) may_fragment: bool,
+    pub(super) payload: &'a [u8],
+}
+
+impl Departing<'_> {
+    fn cut(&self) -> Fragmentation {
+        if self.may_fragment { Fragmentation::Allowed } else { Fragmentation::Forbidden }
+    }
+}
+
+impl Socket {
+    fn raw_fd(&self) -> i32 {
+        match self {
+            Self::Udp(socket) => socket.as_fd().as_raw_fd(),
+            Self::Echo(socket) => socket.as_fd().as_raw_fd(),
+        }
+    }
+
+    fn recv_error(&self) -> io::Result<Option<SocketErrorReport>> {
+        match self {
+            Self::Udp(socket) => socket.recv_error(),
+            Self::Echo(socket) => socket.recv_error(),
+        }
+    }
+}
