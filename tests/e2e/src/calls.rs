@@ -3,7 +3,7 @@
 //! What can be asked is listed in `src/guest/calls`. Any number of calls may be under way.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{self, Write};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -79,4 +79,28 @@ pub fn split(answer: &str) -> (String, u64) {
     let parts = answer.rsplit_once(' ');
     let parts = parts.and_then(|(outcome, ms)| Some((outcome.to_owned(), ms.parse().ok()?)));
     parts.unwrap_or_else(|| panic!("{answer}: no time"))
+}
+
+/// An error by its name in errno(3), as far as a network has it.
+pub fn errno(error: &io::Error) -> String {
+    let name = match error.raw_os_error() {
+        Some(libc::ECONNREFUSED) => "ECONNREFUSED",
+        Some(libc::ECONNRESET) => "ECONNRESET",
+        Some(libc::ECONNABORTED) => "ECONNABORTED",
+        Some(libc::EHOSTUNREACH) => "EHOSTUNREACH",
+        Some(libc::ENETUNREACH) => "ENETUNREACH",
+        Some(libc::ETIMEDOUT) => "ETIMEDOUT",
+        Some(libc::EMSGSIZE) => "EMSGSIZE",
+        Some(libc::EPIPE) => "EPIPE",
+        Some(libc::EAGAIN) => "timeout",
+        Some(libc::EACCES) => "EACCES",
+        Some(libc::EPERM) => "EPERM",
+        Some(libc::EPROTO) => "EPROTO",
+        Some(libc::EINVAL) => "EINVAL",
+        Some(libc::EADDRNOTAVAIL) => "EADDRNOTAVAIL",
+        Some(libc::ENETDOWN) => "ENETDOWN",
+        _ if error.kind() == io::ErrorKind::TimedOut => "timeout",
+        _ => return format!("{:?}", error.to_string()),
+    };
+    name.to_owned()
 }

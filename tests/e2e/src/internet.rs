@@ -159,13 +159,14 @@ fn link_v6(at: usize, host: u16) -> IpAddr {
     v6([0xfd77, 0x7073, 0, octet(at).into(), 0, 0, 0, host])
 }
 
-/// One end of a link.
+/// One end of a link. Without a link-local address a router could not ask for its neighbours'.
 fn end(at: usize, device: &str, host: u8, mtu: u16) -> String {
     format!(
         "link set lo up\n\
          addr add 198.19.{at}.{host}/24 dev {device}\n\
          link set {device} mtu {mtu} addrgenmode none up\n\
-         addr add {}/64 dev {device} nodad\n",
+         addr add {}/64 dev {device} nodad\n\
+         addr add fe80::{host}/64 dev {device} nodad\n",
         link_v6(at, host.into()),
     )
 }
@@ -177,9 +178,9 @@ fn default_route([v4, v6]: [IpAddr; 2]) -> String {
 fn last(gateway: [IpAddr; 2]) {
     let mut batch = default_route(gateway);
     for number in 1..=4 {
-        for (family, length) in [(Family::V4, 32), (Family::V6, 128)] {
+        for (family, length) in [(Family::V4, "32"), (Family::V6, "128")] {
             let address = Internet::server(family, number);
-            batch.push_str(&format!("addr add {address}/{length} dev lo nodad\n"));
+            batch.push_str(&format!("addr add {address}/{length} dev lo\n"));
         }
     }
     batch.push_str(

@@ -16,6 +16,7 @@ mod library;
 mod listen;
 mod odd_guest;
 mod outbound_tcp;
+mod outbound_udp;
 mod reset;
 mod source;
 mod tail;

@@ -12,12 +12,12 @@ mod tcp;
 mod udp;
 
 use std::collections::BTreeMap;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
+pub(crate) use portreeve_e2e::calls::errno;
 use portreeve_e2e::machine::DEADLINE;
 
 /// The words of an order.
@@ -100,30 +100,6 @@ fn call<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
         kind => panic!("{kind}: no such kind of call"),
     };
     result.unwrap_or_else(|error| errno(&error))
-}
-
-/// An error by its name in errno(3), as far as a network has it.
-pub(crate) fn errno(error: &io::Error) -> String {
-    let name = match error.raw_os_error() {
-        Some(libc::ECONNREFUSED) => "ECONNREFUSED",
-        Some(libc::ECONNRESET) => "ECONNRESET",
-        Some(libc::ECONNABORTED) => "ECONNABORTED",
-        Some(libc::EHOSTUNREACH) => "EHOSTUNREACH",
-        Some(libc::ENETUNREACH) => "ENETUNREACH",
-        Some(libc::ETIMEDOUT) => "ETIMEDOUT",
-        Some(libc::EMSGSIZE) => "EMSGSIZE",
-        Some(libc::EPIPE) => "EPIPE",
-        Some(libc::EAGAIN) => "timeout",
-        Some(libc::EACCES) => "EACCES",
-        Some(libc::EPERM) => "EPERM",
-        Some(libc::EPROTO) => "EPROTO",
-        Some(libc::EINVAL) => "EINVAL",
-        Some(libc::EADDRNOTAVAIL) => "EADDRNOTAVAIL",
-        Some(libc::ENETDOWN) => "ENETDOWN",
-        _ if error.kind() == io::ErrorKind::TimedOut => "timeout",
-        _ => return format!("{:?}", error.to_string()),
-    };
-    name.to_owned()
 }
 
 /// An outcome, and how long it took: `OUTCOME MS`.

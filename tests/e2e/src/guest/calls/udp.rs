@@ -10,6 +10,7 @@
 //! | `open PORT [v4\|v6]` | opens a socket that stays |
 //! | `send PORT ADDR WORD` | sends from an open socket |
 //! | `heard PORT wait=MS` | the next datagram of an open socket: `FROM TEXT`, or `timeout` |
+//! | `close PORT` | closes an open socket |
 //! | `group ADDR` | to a group or everybody: `sent`, or the errno |
 
 use std::collections::BTreeMap;
@@ -72,6 +73,10 @@ pub(super) fn call(words: &Words) -> io::Result<String> {
             let mut text = [0; 2048];
             let (length, from) = socket.recv_from(&mut text)?;
             Ok(format!("{from} {}", String::from_utf8_lossy(&text[..length])))
+        }
+        "close" => {
+            let closed = OPEN.lock().unwrap().remove(&words.parsed(2));
+            Ok(closed.map_or("not open", |_| "closed").into())
         }
         "group" => {
             let to = words.address();
