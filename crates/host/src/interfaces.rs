@@ -6,6 +6,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsFd;
 
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, SocketType};
@@ -53,7 +54,24 @@ pub fn has_default_route(v6: bool) -> io::Result<bool> {
         Err(errno) => return Err(errno.into()),
     };
     // Unreachable, prohibited (EACCES), black hole (EINVAL): no way out, all of them.
-    Ok(rustix::net::connect(&fd, &SocketAddr::new(address, 53)).is_ok())
+    if rustix::net::connect(&fd, &SocketAddr::new(address, 53)).is_err() {
+        return Ok(false);
+    }
+    // A router may be known before there is an address of more than the link or this host.
+    let source = sys::local_addr(fd.as_fd())?.ip();
+    let link_local = matches!(source, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    Ok(!source.is_unspecified() && !source.is_loopback() && !link_local)
+}
+
+/// Whether an address is one of this host's by its routes: what is sent there leaves from the
+/// very same address. Not asked by binding to it, which `ip_nonlocal_bind` allows for any.
+pub(crate) fn is_local(address: SocketAddr) -> io::Result<bool> {
+    let (kind, flags) = (SocketType::DGRAM, SocketFlags::CLOEXEC);
+    let fd = rustix::net::socket_with(sys::family(address.ip()), kind, flags, None)?;
+    match rustix::net::connect(&fd, &address) {
+        Ok(()) => Ok(sys::local_addr(fd.as_fd())?.ip() == address.ip()),
+        Err(_) => Ok(false),
+    }
 }
 
 /// a.root-servers.net.

@@ -79,7 +79,8 @@ impl HostWatch {
     /// misses nothing, for later changes are told by the next wait.
     ///
     /// # Errors
-    /// When the kernel cannot be asked, or the file not be watched any longer.
+    /// When the kernel cannot be asked, or the file not be watched any longer
+    /// (`fs.inotify.max_user_watches`): this watch may be deaf from then on, so make a new one.
     pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<HostChange> {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut change = HostChange::default();

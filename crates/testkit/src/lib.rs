@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod app;
+pub mod ask;
 pub mod content;
 pub mod fuzz;
 pub mod guest;

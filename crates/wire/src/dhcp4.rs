@@ -198,14 +198,23 @@ impl Dhcp4Reply {
         reply
     }
 
+    /// Bytes left for options.
+    pub fn room(&self) -> usize {
+        self.most.saturating_sub(self.bytes.len() + 1)
+    }
+
+    /// Bytes that an option with a value of `length` takes.
+    pub fn option_len(length: usize) -> usize {
+        length + 2 * pieces(length)
+    }
+
     /// Adds an option, in pieces of 255 bytes (RFC 3396 §6); `false` when it does not fit.
     pub fn put(&mut self, code: u8, value: &[u8]) -> bool {
-        let pieces = value.len().div_ceil(255).max(1);
-        if self.bytes.len() + value.len() + 2 * pieces + 1 > self.most {
+        if Self::option_len(value.len()) > self.room() {
             return false;
         }
         let mut rest = value;
-        for _ in 0..pieces {
+        for _ in 0..pieces(value.len()) {
             let (piece, behind) = rest.split_at(rest.len().min(255));
             // At most 255.
             self.bytes.extend_from_slice(&[code, piece.len() as u8]);
@@ -223,6 +232,10 @@ impl Dhcp4Reply {
         }
         self.bytes
     }
+}
+
+fn pieces(length: usize) -> usize {
+    length.div_ceil(255).max(1)
 }
 
 /// Cuts an option list behind its last option; `None` when one is longer than what is left. A list

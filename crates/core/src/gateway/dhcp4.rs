@@ -217,12 +217,22 @@ impl Engine {
         let wishes = wishes.as_deref().unwrap_or(&UNASKED);
         let mut seen = [false; 256];
         // Nobody can use an address without its mask, and not everybody knows to ask.
-        for &code in [option::SUBNET_MASK].iter().chain(wishes) {
-            if !std::mem::replace(&mut seen[usize::from(code)], true)
-                && let Some(value) = self.dhcp4_value(link, code)
-            {
-                reply.put(code, &value);
-            }
+        let codes = [option::SUBNET_MASK].into_iter().chain(wishes.iter().copied());
+        let mut values: Vec<_> = codes
+            .filter(|&code| !std::mem::replace(&mut seen[usize::from(code)], true))
+            .filter_map(|code| Some((code, self.dhcp4_value(link, code)?)))
+            .collect();
+        // What a small client cannot take must not cost it its router.
+        let size = |values: &[(u8, Vec<u8>)]| -> usize {
+            values.iter().map(|(_, value)| Dhcp4Reply::option_len(value.len())).sum()
+        };
+        while size(&values) > reply.room()
+            && let Some(longest) = (0..values.len()).max_by_key(|&at| values[at].1.len())
+        {
+            values.remove(longest);
+        }
+        for (code, value) in values {
+            reply.put(code, &value);
         }
     }
 

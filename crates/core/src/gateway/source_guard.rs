@@ -53,10 +53,12 @@ impl Engine {
         if self.is_guest_v6(source) {
             return Ok(true);
         }
-        let local = source.is_unicast_link_local() && !self.is_gateway(source.into());
+        // RFC 4291 §2.5.6: what comes from a link-local address stays on the link.
+        let near = self.is_group(ip.destination) || self.is_gateway(ip.destination);
+        let local = near && source.is_unicast_link_local() && !self.is_gateway(source.into());
         // Neighbour discovery and its kin speak from link-local or no address, and so do clients
         // of DHCPv6 (RFC 8415 §13); nothing else may.
-        if ip.protocol == Protocol::ICMPV6 && (source.is_unspecified() || local) {
+        if ip.protocol == Protocol::ICMPV6 && (near && source.is_unspecified() || local) {
             return Ok(false);
         }
         if local && ports(ip, packet) == Some((DHCP6_CLIENT_PORT, DHCP6_SERVER_PORT)) {
