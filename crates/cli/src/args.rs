@@ -43,7 +43,7 @@ pub(crate) enum Command {
     /// which it keeps its own user), a network device and addresses. Exit status: the command's
     /// own, 128+n when it died of signal n, 127 when it was not found, 126 when it could not be
     /// executed, 125 when portreeve itself failed.
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Show on this machine what portreeve does, and how fast: no arguments, nothing else needed
     ///
     /// Starts a server in a guest and is its client: moves bytes both ways over TCP and UDP, IPv4

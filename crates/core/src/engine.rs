@@ -27,6 +27,7 @@ use crate::flow::udp::ClientKey;
 use crate::flow::{Body, FlowId, FlowSummary};
 use crate::fragment::reassembly::Reassembly;
 use crate::gateway::GatewayState;
+use crate::gateway::names::Names;
 use crate::limits::MAX_FRAME_LEN;
 use crate::metrics::Counters;
 use crate::outbox::Outbox;
@@ -50,6 +51,8 @@ use timers::Timers;
 /// - [`handle_accepted`](Self::handle_accepted), [`handle_datagram`](Self::handle_datagram),
 ///   [`handle_mapped_datagram`](Self::handle_mapped_datagram),
 ///   [`handle_undeliverable`](Self::handle_undeliverable),
+///   [`handle_name_response`](Self::handle_name_response),
+///   [`handle_name_failure`](Self::handle_name_failure),
 ///   [`handle_host_event`](Self::handle_host_event): what the host's sockets did;
 /// - [`handle_host_network`](Self::handle_host_network): what the host's network looks like, once
 ///   before anything else and whenever it has changed;
@@ -60,7 +63,8 @@ use timers::Timers;
 /// 1. [`poll_host_op`](Self::poll_host_op) until `None`, moving bytes for every
 ///    [`HostOp::Relay`] through [`from_guest`](Self::from_guest) and
 ///    [`to_guest`](Self::to_guest);
-/// 2. [`poll_datagram`](Self::poll_datagram) until `None`;
+/// 2. [`poll_datagram`](Self::poll_datagram) and [`poll_name_op`](Self::poll_name_op) until
+///    `None`;
 /// 3. [`poll_guest_frame`](Self::poll_guest_frame) until 0 or until the link is full;
 /// 4. [`poll_event`](Self::poll_event) until `None`;
 /// 5. [`poll_timeout`](Self::poll_timeout) for how long to sleep.
@@ -88,6 +92,7 @@ pub struct Engine {
     /// Connections of the guest whose destinations have yet to answer.
     pub(crate) dials: Dials,
     pub(crate) host: HostView,
+    pub(crate) names: Names,
     pub(crate) outbox: Outbox,
     pub(crate) datagrams: DatagramBatch,
     pub(crate) fragments: Reassembly,
@@ -129,6 +134,7 @@ impl Engine {
             mappings: Mappings::default(),
             dials: Dials::default(),
             host: HostView::default(),
+            names: Names::new(&config),
             outbox: Outbox::new(
                 addressing.gateway_mac.0,
                 addressing.guest_mac.map(|mac| mac.0),
@@ -206,6 +212,7 @@ impl Engine {
     pub fn handle_host_network(&mut self, network: &HostNetwork, now: Instant) {
         self.advance(now);
         self.host.set_addresses(network.addresses.iter().copied());
+        self.names_follow(network);
     }
 
     /// Something happened on the host's side. Names of flows that are gone are ignored.
@@ -251,8 +258,13 @@ impl Engine {
             flow.in_relay = false;
             // A flow may outlive its host socket; then nobody is left to move bytes.
             let moves = |phase: Phase| phase.takes_from_host() || phase.gives_to_host();
-            if flow.tcp().is_some_and(|tcp| moves(tcp.phase)) {
+            let Some(tcp) = flow.tcp().filter(|tcp| moves(tcp.phase)) else { continue };
+            if tcp.names.is_none() {
                 return Some(HostOp::Relay(id));
+            }
+            self.names_relay(id);
+            if let Some(op) = self.ops.pop_front() {
+                return Some(op);
             }
         }
         None
@@ -392,7 +404,7 @@ impl Engine {
         }
     }
 
-    fn advance(&mut self, now: Instant) {
+    pub(crate) fn advance(&mut self, now: Instant) {
         self.now = self.now.max(now);
     }
 

@@ -34,6 +34,9 @@ pub(crate) const TIME_WAIT_ENTRIES: usize = 65_536;
 /// A guest that closes its window still answers probes, so this catches only one that is gone.
 pub(crate) const GUEST_SILENT: Duration = Duration::from_secs(120);
 
+/// A stream to the gateway's name server on which nothing moves ends after so many seconds.
+pub(crate) const NAMES_IDLE_SECS: u64 = 30;
+
 /// How long bytes that a guest sent before it reset may wait for a client that does not read.
 pub(crate) const RESET_LINGER: Duration = Duration::from_secs(60);
 

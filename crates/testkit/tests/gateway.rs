@@ -140,7 +140,7 @@ fn neighbour_solicitations_are_answered_for_both_gateway_addresses() {
 }
 
 #[test]
-fn the_gateway_answers_echo_and_nobody_else_does() {
+fn the_gateway_answers_echo_and_asks_the_world_for_the_rest() {
     let mut pair = Pair::new(PairSpec::default());
     for is_v6 in [false, true] {
         let (guest, gateway) = (pair.guest.address(is_v6), pair.guest.gateway(is_v6));
@@ -165,6 +165,7 @@ fn the_gateway_answers_echo_and_nobody_else_does() {
                 let frame = ethernet(pair.guest.nic.mac, pair.guest.nic.gateway_mac, &packet);
                 let back = answers(&mut pair, &frame);
                 assert_eq!(back.len(), usize::from(answered));
+                assert_eq!(pair.engine.poll_datagram().is_some(), !answered, "sent on");
                 if let Some(back) = back.first() {
                     let at = if is_v6 { 54 } else { 34 };
                     assert_eq!(back[at], if is_v6 { 129 } else { 0 });

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
+use portreeve_dns::DnsEvent;
 use portreeve_types::MacAddr;
 
 use crate::drop_reason::DropReason;
@@ -163,6 +164,8 @@ pub enum Event {
         /// Why not.
         reason: EgressRefusal,
     },
+    /// From the gateway's name server: queries, where they are logged, and its upstreams.
+    Name(DnsEvent),
     /// The guest's hardware address became known.
     GuestSeen {
         /// The address.

@@ -21,7 +21,7 @@ use crate::guest::connection::Connection;
 use crate::guest::port::Port;
 use crate::guest::tcp::Ends;
 use crate::host::ClientId;
-use crate::host::client::{Client, End};
+use crate::host::stream::{End, HostStream};
 use crate::link::LinkSpec;
 use crate::pair::{Pair, PairSpec};
 use smoltcp::socket::tcp::State;
@@ -239,7 +239,7 @@ impl Model {
     }
 
     /// A connection that nobody cut off.
-    fn compare_whole(&self, known: &Known, client: &Client, connection: &Connection) {
+    fn compare_whole(&self, known: &Known, client: &HostStream, connection: &Connection) {
         let told = |what: &str| {
             format!("{what}: {known:?} {client:?} {connection:?}\n{}", self.pair.describe())
         };
@@ -252,7 +252,7 @@ impl Model {
     }
 
     /// The guest's connection that carried a client's.
-    fn other_end(&self, client: &Client, ends: Ends) -> Option<&Connection> {
+    fn other_end(&self, client: &HostStream, ends: Ends) -> Option<&Connection> {
         let tcp = &self.pair.guest.tcp;
         if client.peer.check.length() >= 8
             && let Some(stream) = client.peer.check.stream()
