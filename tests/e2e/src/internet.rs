@@ -108,7 +108,7 @@ impl Internet {
                 forward();
                 let gateway = [[198, 19, octet(at), 1].into(), link_v6(at, 1)];
                 if at + 1 == mtus.len() {
-                    last(gateway);
+                    last(at, gateway);
                 } else if at > 0 {
                     ip(&format!(
                         "route add 198.19.0.0/16 via {}\nroute add fd77:7073::/32 via {}\n",
@@ -175,13 +175,23 @@ fn default_route([v4, v6]: [IpAddr; 2]) -> String {
     format!("route add default via {v4}\nroute add default via {v6}\n")
 }
 
-fn last(gateway: [IpAddr; 2]) {
-    let mut batch = default_route(gateway);
+/// The servers' own addresses, from which they answer whatever they are asked at, and nowhere.
+fn last(at: usize, gateway: [IpAddr; 2]) {
+    let mut batch = String::new();
     for number in 1..=4 {
-        for (family, length) in [(Family::V4, "32"), (Family::V6, "128")] {
+        for (family, place) in [(Family::V4, "/32 dev lo"), (Family::V6, "/128 dev lo nodad")] {
             let address = Internet::server(family, number);
-            batch.push_str(&format!("addr add {address}/{length} dev lo\n"));
+            batch.push_str(&format!("addr add {address}{place}\n"));
         }
+    }
+    let networks = [format!("198.19.{at}.0/24"), format!("fd77:7073:0:{at}::/64")];
+    for ((family, gateway), network) in Family::BOTH.into_iter().zip(gateway).zip(networks) {
+        let own = Internet::server(family, 1);
+        let metric = if family == Family::V4 { 0 } else { 256 };
+        batch.push_str(&format!(
+            "route replace {network} dev up0 src {own} metric {metric}\n\
+             route add default via {gateway} src {own}\n"
+        ));
     }
     batch.push_str(
         "route add unreachable 203.0.113.0/25\nroute add prohibit 203.0.113.128/26\n\
