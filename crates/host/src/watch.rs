@@ -130,7 +130,8 @@ fn route_socket() -> Result<OwnedFd, Errno> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let kind = SocketType::RAW;
     let fd = rustix::net::socket_with(AddressFamily::NETLINK, kind, flags, None)?;
-    // No protocol is NETLINK_ROUTE. Links too: an interface that goes down takes its IPv4 routes along without a word.
+    // No protocol is NETLINK_ROUTE. Links too: an interface that goes down takes its IPv4 routes
+    // along without a word.
     let groups = libc::RTMGRP_LINK
         | libc::RTMGRP_IPV4_IFADDR
         | libc::RTMGRP_IPV4_ROUTE

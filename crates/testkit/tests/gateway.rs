@@ -238,3 +238,21 @@ fn a_flood_of_questions_fills_one_queue_and_nothing_else() {
     assert_eq!(pair.client(client).peer.check.length(), 100_000);
     pair.assert_quiescent();
 }
+
+/// RFC 3021: both addresses of a /31 are hosts', and neither is a broadcast address.
+#[test]
+fn a_link_of_two_addresses_works() {
+    for (guest, gateway) in [(0, 1), (1, 0)] {
+        let mut spec = PairSpec::default();
+        let link = spec.config.addressing.ipv4.as_mut().unwrap();
+        link.prefix_len = 31;
+        (link.guest, link.gateway) = ([10, 1, 1, guest].into(), [10, 1, 1, gateway].into());
+        let mut pair = Pair::new(spec);
+        pair.guest.listen(80, Listener::new(App::ECHO));
+        let port = pair.publish_tcp(80);
+        let client = pair.connect_with(client_spec(port, App::source(1000), false));
+        pair.run_until(Duration::from_millis(200), |pair| pair.client(client).is_done());
+        assert_eq!(pair.client(client).peer.check.length(), 1000);
+        pair.assert_quiescent();
+    }
+}

@@ -147,7 +147,8 @@ impl Engine {
             IpAddr::V4(v4) => {
                 let subnet = self.config.addressing.ipv4.is_some_and(|link| {
                     let host = u32::MAX.checked_shr(u32::from(link.prefix_len)).unwrap_or(0);
-                    v4.to_bits() == link.guest.to_bits() | host
+                    // RFC 3021 §2.2: a link of two has no broadcast address.
+                    link.prefix_len < 31 && v4.to_bits() == link.guest.to_bits() | host
                 });
                 v4.is_multicast() || v4.is_broadcast() || subnet
             }

@@ -219,8 +219,8 @@ impl SendBatch {
     }
 
     /// What the datagrams are to be sent as, from the one at `from` on: as far as one family and,
-    /// for IPv4, one mode of fragmentation reach, each message with the number of datagrams it is. Those of at least
-    /// `unsegmented` bytes go one by one.
+    /// for IPv4, one mode of fragmentation reach, each message with the number of datagrams it
+    /// is. Those of at least `unsegmented` bytes go one by one.
     pub(super) fn messages(
         &self,
         from: usize,

@@ -167,7 +167,7 @@ impl FakeHost {
             HostOp::Close(flow) | HostOp::Reset(flow) => {
                 self.release(flow, op);
             }
-            HostOp::Dial { flow, destination, hop_limit } => {
+            HostOp::Dial { flow, destination, hop_limit, .. } => {
                 let known = engine.flow(flow);
                 if let Some(known) = &known {
                     assert_eq!(known.target, Some(destination), "what is shown is dialled");
