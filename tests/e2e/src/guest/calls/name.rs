@@ -4,10 +4,12 @@
 //! |---|---|
 //! | `ask SERVER NAME TYPE [tcp] [edns=N]` | `RCODE [tc] RECORD…`, the records by text |
 //! | `look NAME` | getaddrinfo(3): the addresses in order, or `none` |
+//! | `gateway v4\|v6` | the default gateway; the global one of its two for IPv6 |
+//! | `resolvers` | the name servers of `/etc/resolv.conf` |
 //! | `look-and-line NAME PORT` | the same, then a line to the first of them and its answer |
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs as _, UdpSocket};
 use std::time::Duration;
 
 use portreeve_e2e::dns::{Answer, query, type_number};
@@ -35,8 +37,24 @@ pub(super) fn call(words: &Words) -> io::Result<String> {
             stream.read_to_string(&mut answer)?;
             Ok(answer.trim().to_owned())
         }
+        "gateway" => {
+            let v6 = words.has("v6");
+            let found = resolvers()?.into_iter().find(|server| server.is_ipv6() == v6);
+            Ok(found.map_or_else(|| "none".into(), |server| server.to_string()))
+        }
+        "resolvers" => {
+            let found: Vec<_> = resolvers()?.iter().map(ToString::to_string).collect();
+            Ok(found.join(" "))
+        }
         what => panic!("{what}: no such call"),
     }
+}
+
+/// The gateway is the guest's name server, too.
+fn resolvers() -> io::Result<Vec<IpAddr>> {
+    let text = std::fs::read_to_string("/etc/resolv.conf")?;
+    let servers = text.lines().filter_map(|line| line.strip_prefix("nameserver "));
+    Ok(servers.filter_map(|server| server.trim().parse().ok()).collect())
 }
 
 fn look(name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {

@@ -6,7 +6,8 @@
 //! | `overlap ADDR COUNT` | datagrams to ADDR in two fragments that overlap |
 //! | `missing ADDR COUNT` | first fragments of as many datagrams, and nothing else of them |
 //! | `fragments ADDR N` | N bytes in fragments, the last one first |
-//! | `mapped ADDR` | a SYN to an IPv6 address the kernel's sockets would not go to |
+//! | `syn ADDR` | a SYN to an address that the kernel's sockets would not go to |
+//! | `datagram ADDR` | the same with a datagram |
 //!
 //! Spec: raw(7), RFC 791 §3.1, RFC 8200 §4.5.
 
@@ -64,7 +65,8 @@ pub(super) fn call(words: &Words) -> io::Result<String> {
                 socket.fragment(own, 0x3000, at * FRAGMENT, more, piece)?;
             }
         }
-        "mapped" => socket.send(own, TCP, &syn(own, to))?,
+        "syn" => socket.send(own, TCP, &syn(own, to))?,
+        "datagram" => socket.send(own, UDP, &udp(own, 25_000, to, b"datagram"))?,
         what => panic!("{what}: no such call"),
     }
     Ok("sent".into())
@@ -88,6 +90,7 @@ impl Raw {
     fn open(to: SocketAddr) -> io::Result<Self> {
         let socket =
             Socket::new(Domain::for_address(to), Type::RAW, Some(Protocol::from(libc::IPPROTO_RAW)))?;
+        socket.set_broadcast(true)?;
         // IPPROTO_RAW: the header comes with every packet, in both families.
         Ok(Self { socket, to })
     }

@@ -12,6 +12,7 @@
 //! | `lines ADDR COUNT` | as many at once, all open before the first says a word: `COUNT ok` |
 //! | `series ADDR COUNT` | one after another: `COUNT ok` |
 //! | `seen ADDR` | what a `peer` service says, and the own address: `PEER LOCAL OWN` |
+//! | `scan ADDR FIRST LAST` | tries every port: those that are open |
 //! | `reset ADDR [n=N]` | sends a byte, takes N, resets: `reset` |
 //! | `leave ADDR N` | sends, and the whole program exits at once |
 //! | `hold ADDR COUNT` | opens and keeps: `held COUNT`, or `held SOME then ERRNO` |
@@ -77,6 +78,15 @@ pub(super) fn call(words: &Words) -> io::Result<String> {
             let mut text = String::new();
             stream.read_to_string(&mut text)?;
             Ok(format!("{} {own}", text.trim()))
+        }
+        "scan" => {
+            let open = (words.number(3)..=words.number(4)).filter(|port| {
+                let mut to = words.address();
+                to.set_port(u16::try_from(*port).unwrap());
+                connect(to, words).is_ok()
+            });
+            let open: Vec<_> = open.map(|port| port.to_string()).collect();
+            Ok(open.join(" "))
         }
         "reset" => {
             let mut stream = open(words)?;

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `echo ADDR N [df]` | one and its answer, three times if it must: `ok`, `wrong`, or the errno |
 //! | `ask ADDR WORD [port=P] [wait=MS]` | the text of the answer |
-//! | `refused ADDR` | sends until its connected socket hears why not: `ERRNO MS` |
+//! | `refused ADDR [word=W]` | sends until its connected socket hears why not: `ERRNO MS` |
 //! | `mtu ADDR N` | sends N bytes that may not be cut until they are too long: `MTU` |
 //! | `sources ADDR COUNT` | one datagram each from so many ports, which are closed: `sent COUNT` |
 //! | `open PORT [v4\|v6]` | opens a socket that stays |
@@ -118,6 +118,10 @@ fn echo(words: &Words) -> io::Result<String> {
             Ok(length) if answer[..length] == *request => return Ok("ok".into()),
             Ok(length) => return Ok(format!("wrong: {length} bytes")),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => last = error,
+            // ip(7): how a socket hears of the path's MTU. The kernel cuts the next one itself.
+            Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) && !words.has("df") => {
+                last = error;
+            }
             Err(error) => return Err(error),
         }
     }
@@ -127,10 +131,11 @@ fn echo(words: &Words) -> io::Result<String> {
 fn refused(words: &Words) -> io::Result<String> {
     let socket = connected(words)?;
     socket.set_read_timeout(Some(Duration::from_millis(500)))?;
+    let word: String = words.named("word").unwrap_or_else(|| "anybody?".into());
     let started = Instant::now();
     for _ in 0..10 {
         // Whichever hears of it.
-        let heard = socket.send(b"anybody?").and_then(|_| socket.recv(&mut [0; 2048]));
+        let heard = socket.send(word.as_bytes()).and_then(|_| socket.recv(&mut [0; 2048]));
         match heard {
             Ok(_) => return Ok(timed(started, "answered")),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
