@@ -11,6 +11,7 @@ mod bind;
 mod close;
 mod command;
 mod crowd;
+mod dhcp_clients;
 mod dns_gateway;
 mod family;
 mod host_protection;

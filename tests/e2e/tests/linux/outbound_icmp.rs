@@ -49,11 +49,11 @@ fn nobody_answers_for_who_is_not_there() {
                 (Nowhere::Unreachable, ["timeout", "EHOSTUNREACH", "ENETUNREACH"]),
                 (Nowhere::Silent, ["timeout"; 3]),
             ] {
-                let answer = run.ask(&format!("icmp ping {}", nowhere.address(family)));
+                let answer = run.ask(&format!("icmp ping {} wait=500", nowhere.address(family)));
                 assert!(wanted.contains(&&*answer), "{nowhere:?} {family:?}: {answer}");
             }
             // Nor for the host itself.
-            let answer = run.ask(&format!("icmp ping {}", Internet::host(family)[0]));
+            let answer = run.ask(&format!("icmp ping {} wait=500", Internet::host(family)[0]));
             assert_ne!(answer, "ok");
         }
         run.finish();
@@ -71,7 +71,7 @@ fn where_the_host_forbids_it_that_is_said() {
         let run = Run::usual().serve(&[]).up();
         for family in Family::BOTH {
             run.expect(&format!("icmp ping {}", gateway(&run, family)), "ok");
-            let answer = run.ask(&format!("icmp ping {}", Internet::server(family, 1)));
+            let answer = run.ask(&format!("icmp ping {} wait=500", Internet::server(family, 1)));
             if User::usual() == User::Ordinary {
                 assert_ne!(answer, "ok");
                 let said = |line: &str| line.contains("ping");

@@ -2,7 +2,7 @@
 //!
 //! | call | what it does, and what it answers |
 //! |---|---|
-//! | `ping ADDR [size=N]` | through a ping socket, three times if it must: `ok`, `wrong`, or errno |
+//! | `ping ADDR [size=N] [wait=MS]` | through a ping socket, three times if it must: `ok`, `wrong`, or errno |
 //! | `trace PROTO ADDR MOST [port=P]` | hop by hop by `udp` or `icmp` until there: `HOP HOP …` |
 //!
 //! Tracing reads errors from a raw socket and needs `CAP_NET_RAW`. A hop is an address, or `*`.
@@ -64,6 +64,7 @@ fn request(v6: bool, id: u16, sequence: u16, data: &[u8]) -> Vec<u8> {
 fn ping(words: &Words) -> io::Result<String> {
     let to: IpAddr = words.parsed(2);
     let mut socket = socket(to, Type::DGRAM)?;
+    socket.set_read_timeout(Some(words.milliseconds("wait").unwrap_or(AGAIN)))?;
     socket.connect(&SocketAddr::new(to, 0).into())?;
     let data = content::bytes(Way::FromGuest, words.named("size").unwrap_or(56));
     let mut last = io::ErrorKind::TimedOut.into();

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `echo ADDR N [df]` | one and its answer, three times if it must: `ok`, `wrong`, or the errno |
 //! | `ask ADDR WORD [port=P] [wait=MS]` | the text of the answer |
-//! | `refused ADDR [word=W]` | sends until its connected socket hears why not: `ERRNO MS` |
+//! | `refused ADDR [word=W] [tries=N]` | sends until its connected socket hears why not: `ERRNO MS` |
 //! | `mtu ADDR N` | sends N bytes that may not be cut until they are too long: `MTU` |
 //! | `sources ADDR COUNT` | one datagram each from so many ports, which are closed: `sent COUNT` |
 //! | `open PORT [v4\|v6]` | opens a socket that stays |
@@ -133,7 +133,7 @@ fn refused(words: &Words) -> io::Result<String> {
     socket.set_read_timeout(Some(Duration::from_millis(500)))?;
     let word: String = words.named("word").unwrap_or_else(|| "anybody?".into());
     let started = Instant::now();
-    for _ in 0..10 {
+    for _ in 0..words.named("tries").unwrap_or(10) {
         // Whichever hears of it.
         let heard = socket.send(word.as_bytes()).and_then(|_| socket.recv(&mut [0; 2048]));
         match heard {
