@@ -143,10 +143,10 @@ fn assert_complete(outcome: &Outcome) {
     assert!(!outcome.out.contains("FAILED"), "{outcome}");
     assert_eq!(ok_rows(outcome), kinds * families(), "{outcome}");
     let called = [
-        ("The guest calls, sends", "Gbit/s"),
-        ("The guest calls, gets", "Gbit/s"),
-        ("The guest asks a name", "answers/s"),
-        ("A host port not open", "connection refused"),
+        ("Guest calls and sends", "Gbit/s"),
+        ("Guest calls and gets", "Gbit/s"),
+        ("Guest asks for a name", "answers/s"),
+        ("Host port not opened", "connection refused"),
     ];
     let published = [
         ("TCP into the guest", "Gbit/s"),

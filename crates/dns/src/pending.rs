@@ -49,6 +49,8 @@ pub(crate) struct Lookup {
     pub(crate) pauses: u32,
     /// Upstreams not to be asked again, as bits.
     pub(crate) failed: u32,
+    /// Upstreams to be asked without EDNS, to find out whether that is what they mind, as bits.
+    pub(crate) without_edns: u32,
     /// What to answer when no upstream has anything better to say.
     pub(crate) failure: Option<Stored>,
     /// Whether an upstream could not be reached.

@@ -77,10 +77,10 @@ pub(super) fn all(sizes: &Sizes, calls: bool) -> Vec<Check> {
     ];
     if calls {
         all.extend([
-            check("The guest calls, sends", "SHA-256 is the same at both ends", calls::sends),
-            check("The guest calls, gets", "each byte compared", calls::receives),
-            check("The guest asks a name", "the gateway answers", calls::asks),
-            check("A host port not open", "refused, though served", calls::shut_out),
+            check("Guest calls and sends", "SHA-256 is the same at both ends", calls::sends),
+            check("Guest calls and gets", "each byte compared", calls::receives),
+            check("Guest asks for a name", "the gateway answers", calls::asks),
+            check("Host port not opened", "refused, though served", calls::shut_out),
         ]);
     }
     all

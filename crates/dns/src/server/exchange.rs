@@ -13,7 +13,7 @@ use super::DnsServer;
 use super::settle::Progress;
 use crate::limits::{ASKS_PER_LOOKUP, MISMATCHES_UNTIL_TCP, OPEN_ASKS, RETRY};
 use crate::pending::{Ask, Case, Lookup};
-use crate::wire::{Echo, Response, ask, echo, flag, rcode, text};
+use crate::wire::{Echo, Response, ask, echo, flag, rcode, text, u16_at};
 use crate::{Carrier, DnsEvent, ExchangeId, UpstreamOp};
 
 impl DnsServer {
@@ -34,7 +34,7 @@ impl DnsServer {
         let Some((id, mut lookup, at)) = self.take_ask(exchange) else { return };
         self.counters.upstream_failures += 1;
         lookup.network_error = true;
-        let ask = lookup.asks.swap_remove(at);
+        let ask = lookup.asks.remove(at);
         self.pending.close(exchange);
         // Not being able to use TCP, or a probe, says little about the upstream.
         if ask.carrier == Carrier::Udp && !ask.charged {
@@ -58,6 +58,7 @@ impl DnsServer {
         lookup.order.clear();
         (lookup.next, lookup.asked, lookup.abreast, lookup.pauses) = (0, 0, 0, 0);
         (lookup.failed, lookup.failure, lookup.network_error) = (0, None, false);
+        lookup.without_edns = 0;
         lookup.wake = Instant::ZERO;
         self.pending.put(id, lookup);
     }
@@ -108,7 +109,7 @@ impl DnsServer {
         now: Instant,
     ) -> Progress {
         let ask = &mut lookup.asks[at];
-        let (server, carrier, since) = (ask.server, ask.carrier, ask.since);
+        let (server, since) = (ask.server, ask.since);
         let found = match echo(message, ask.id, &ask.question) {
             // There was nothing in the case to know.
             Echo::CaseChanged if matches!(ask.case, Case::Plain | Case::Probe) => Echo::Sound,
@@ -130,43 +131,57 @@ impl DnsServer {
             let server = self.upstreams.get(server).address;
             self.report(DnsEvent::UpstreamUp { server });
         }
-        self.learn_case(lookup, at);
-        let ask = lookup.asks.swap_remove(at);
+        let ask = lookup.asks.remove(at);
         self.close(&ask);
-        let response = match found {
-            Echo::Sound => Response::read(message, ask.question.len()).ok(),
-            _ => None,
-        };
-        let code = response.as_ref().map_or(message[3].into(), |response| response.rcode);
-        let without_edns = response.as_ref().is_none_or(|response| response.edns.is_none());
+        if ask.case == Case::Probe {
+            self.learn_case(server);
+        }
+        self.read(id, lookup, &ask, message, now)
+    }
+
+    /// Reads a message that answers a question, which is over.
+    fn read(
+        &mut self,
+        id: u64,
+        lookup: &mut Lookup,
+        ask: &Ask,
+        message: &[u8],
+        now: Instant,
+    ) -> Progress {
+        let (server, carrier) = (ask.server, ask.carrier);
+        let flags = u16_at(message, 2).unwrap_or(0);
+        let response = Response::read(message, ask.question.len()).ok();
+        let knows_edns = response.as_ref().is_some_and(|response| response.edns.is_some());
         // RFC 6891 §7: a server that does not know EDNS says so by one of these, without OPT.
         if ask.with_edns
-            && without_edns
-            && matches!(code & flag::RCODE, rcode::FORMERR | rcode::NOTIMP)
+            && !knows_edns
+            && matches!(flags & flag::RCODE, rcode::FORMERR | rcode::NOTIMP)
         {
-            self.upstreams.get_mut(server).takes_edns = false;
+            lookup.without_edns |= 1 << server;
             return self.ask_again(id, lookup, server, carrier, now);
         }
-        if carrier == Carrier::Udp && u16::from(message[2]) << 8 & flag::TC != 0 {
+        if carrier == Carrier::Udp && flags & flag::TC != 0 {
             self.counters.upstream_truncated += 1;
             return self.ask_again(id, lookup, server, Carrier::Tcp, now);
         }
-        if found == Echo::Sound && response.is_none() {
+        if response.is_none() {
             self.counters.malformed_responses += 1;
         }
         match response.and_then(|response| self.usable(lookup, response, server, now)) {
-            Some(stored) => Progress::Answered(stored, server),
+            Some(stored) => {
+                // Only now is it known that EDNS was the reason.
+                if lookup.without_edns & 1 << server != 0 && !ask.with_edns {
+                    self.upstreams.get_mut(server).takes_edns = false;
+                }
+                Progress::Answered(stored, server)
+            }
             None => self.after_failure(id, lookup, server, now),
         }
     }
 
     /// A probe in lower case was answered while the question with mixed case was not: the upstream
     /// does not keep the case.
-    fn learn_case(&mut self, lookup: &Lookup, at: usize) {
-        if lookup.asks[at].case != Case::Probe {
-            return;
-        }
-        let server = lookup.asks[at].server;
+    fn learn_case(&mut self, server: usize) {
         let upstream = self.upstreams.get_mut(server);
         upstream.keeps_case = false;
         let server = upstream.address;
@@ -180,7 +195,7 @@ impl DnsServer {
         let server = ask.server;
         if ask.carrier == Carrier::Tcp {
             // Only the upstream itself can say that.
-            let ask = lookup.asks.swap_remove(at);
+            let ask = lookup.asks.remove(at);
             self.close(&ask);
             return self.after_failure(id, lookup, server, now);
         }
@@ -273,7 +288,8 @@ impl DnsServer {
             self.close(&oldest);
         }
         let upstream = self.upstreams.get(server);
-        let (address, with_edns) = (upstream.address, upstream.takes_edns);
+        let address = upstream.address;
+        let with_edns = upstream.takes_edns && lookup.without_edns & 1 << server == 0;
         // Over TCP nobody off the path can answer, and the case has nothing to protect.
         let random = self.randomise_case && upstream.keeps_case && carrier == Carrier::Udp;
         let case = if case == Case::Random && !random { Case::Plain } else { case };

@@ -150,6 +150,7 @@ impl DnsServer {
             abreast: 0,
             pauses: 0,
             failed: 0,
+            without_edns: 0,
             failure: None,
             network_error: false,
         });

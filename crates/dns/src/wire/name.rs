@@ -167,7 +167,7 @@ mod tests {
         let mut chain = vec![0];
         chain.push(0);
         for at in 0..200_u16 {
-            chain.extend_from_slice(&(0xc000 | at * 2).to_be_bytes());
+            chain.extend_from_slice(&(0xc000 | (at * 2)).to_be_bytes());
         }
         assert!(WireName::read(&chain, 2 * 100).is_ok());
         assert!(WireName::read(&chain, 2 * 200).is_err());

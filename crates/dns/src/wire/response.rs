@@ -97,6 +97,10 @@ impl<'a> Response<'a> {
     /// What follows an OPT record is left away: a signature of the whole message, as a rule.
     pub(crate) fn read(message: &'a [u8], question: usize) -> Result<Self, Malformed> {
         let flags = u16_at(message, 2)?;
+        // No carrier has longer ones, and places in a message are kept in 16 bits.
+        if message.len() < HEADER + question || message.len() > usize::from(u16::MAX) {
+            return Err(Malformed);
+        }
         let mut response = Self {
             message,
             flags,
@@ -145,24 +149,10 @@ impl<'a> Response<'a> {
     /// # Errors
     /// The aliases make a loop, or there are too many.
     pub(crate) fn find(&self, name: &WireName, qtype: u16) -> Result<Found, Malformed> {
-        let mut current = *name;
-        let mut aliases = 0;
-        // As a rule aliases stand in order and one pass follows them all.
-        while qtype != rtype::CNAME && qtype != rtype::ANY {
-            let mut moved = false;
-            for record in self.answers(rtype::CNAME) {
-                if WireName::read(self.message, record.owner)?.0 == current {
-                    current = WireName::read(self.message, record.data.start)?.0;
-                    (moved, aliases) = (true, aliases + 1);
-                    if aliases > MAX_ALIASES {
-                        return Err(Malformed);
-                    }
-                }
-            }
-            if !moved {
-                break;
-            }
-        }
+        let current = match qtype {
+            rtype::CNAME | rtype::ANY => *name,
+            _ => self.last_alias(name)?,
+        };
         let mut found = Found::default();
         for record in self.answers(qtype) {
             if WireName::read(self.message, record.owner)?.0 != current {
@@ -174,6 +164,28 @@ impl<'a> Response<'a> {
             }
         }
         Ok(found)
+    }
+
+    /// Where the aliases from `name` end.
+    fn last_alias(&self, name: &WireName) -> Result<WireName, Malformed> {
+        let mut current = *name;
+        let mut aliases = 0;
+        // As a rule aliases stand in order, and the second pass finds nothing more.
+        loop {
+            let before = aliases;
+            for record in self.answers(rtype::CNAME) {
+                if WireName::read(self.message, record.owner)?.0 == current {
+                    current = WireName::read(self.message, record.data.start)?.0;
+                    aliases += 1;
+                    if aliases > MAX_ALIASES {
+                        return Err(Malformed);
+                    }
+                }
+            }
+            if aliases == before {
+                return Ok(current);
+            }
+        }
     }
 
     /// Seconds for which the absence may be kept; `None` when the response does not say.

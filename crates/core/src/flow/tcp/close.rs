@@ -95,10 +95,12 @@ impl Engine {
     /// server in here.
     fn tcp_host_op(&mut self, id: FlowId, op: HostOp) {
         let tcp = self.flows.get(id).and_then(Flow::tcp);
-        match op {
-            _ if tcp.is_none_or(|tcp| tcp.names.is_none()) => self.ops.push_back(op),
-            HostOp::Shutdown(_) => self.names_finished(id),
-            _ => self.names_closed(id),
+        if tcp.is_none_or(|tcp| tcp.names.is_none()) {
+            self.ops.push_back(op);
+        } else if op == HostOp::Shutdown(id) {
+            self.names_finished(id);
+        } else {
+            self.names_closed(id);
         }
     }
 
