@@ -168,7 +168,7 @@ impl Stream {
             return Ok(true);
         }
         // Bound to one address of this host and connected to another, they are not the same.
-        crate::interfaces::is_local(peer)
+        crate::interfaces::is_local(peer.ip())
     }
 
     /// The address of this side.

@@ -81,6 +81,9 @@ impl Engine {
                 Joined::Waiting => {}
                 Joined::Dropped(reason) => self.drop(reason),
             }
+            for _ in 0..self.fragments.take_evicted() {
+                self.drop(DropReason::FragmentLimit);
+            }
             return;
         }
         if ip.protocol == Protocol::TCP {
