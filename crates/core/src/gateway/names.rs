@@ -64,7 +64,8 @@ impl Names {
             max_clients: 2 * config.limits.dns_pending,
             next: DATAGRAM_TOKENS,
             own_upstreams: dns.is_some_and(|dns| dns.upstreams.is_some()),
-            own_search: dns.is_some_and(|dns| dns.search.is_some()),
+            own_search: dns.is_some_and(|dns| dns.search.is_some())
+                || !config.announce.search.is_empty(),
         }
     }
 
