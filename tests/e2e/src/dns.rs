@@ -243,7 +243,10 @@ mod tests {
     fn what_is_written_is_read() {
         let bytes = query(7, "Some.Name.test", 28, Some(1232));
         let query = Query::read(&bytes).unwrap();
-        assert_eq!((query.id, &*query.name, query.kind, query.size), (7, "some.name.test", 28, 1232));
+        assert_eq!(
+            (query.id, &*query.name, query.kind, query.size),
+            (7, "some.name.test", 28, 1232)
+        );
         let records = [
             Record::address("Some.Name.test", "2001:db8::1".parse().unwrap(), 60),
             Record::address("Some.Name.test", "198.51.100.1".parse().unwrap(), 60),

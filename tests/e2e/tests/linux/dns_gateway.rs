@@ -99,7 +99,8 @@ fn names_are_answered_over_both_families_and_protocols() {
             let asker = Asker::up(&Run::by(user).etc(&names.etc));
             for gateway in asker.gateways {
                 for how in ["", " tcp", " edns=1232"] {
-                    let ask = |what: &str| asker.run.ask(&format!("name ask {gateway} {what}{how}"));
+                    let ask =
+                        |what: &str| asker.run.ask(&format!("name ask {gateway} {what}{how}"));
                     assert_eq!(ask("www.test A"), "NOERROR 198.51.100.1");
                     assert_eq!(ask("WWW.Test AAAA"), "NOERROR 2001:db8:1::1");
                     assert_eq!(ask("six.test A"), "NOERROR");
@@ -204,7 +205,11 @@ fn the_hosts_servers_may_change() {
             let asker = Asker::up(&Run::usual().etc(&names.etc));
             asker.expect("www.test A", "NOERROR 198.51.100.1");
             let other = resolvers(&[2]);
-            if replace { names.etc.replace(&other) } else { names.etc.rewrite(&other) }
+            if replace {
+                names.etc.replace(&other)
+            } else {
+                names.etc.rewrite(&other)
+            }
             eventually("the other server is asked", || {
                 asker.ask("www.test A") == "NOERROR 198.51.100.2"
             });

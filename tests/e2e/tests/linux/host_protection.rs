@@ -14,7 +14,7 @@ use portreeve_e2e::calls::{Caller, split};
 use portreeve_e2e::client::{exchange, udp};
 use portreeve_e2e::internet::Internet;
 use portreeve_e2e::machine::{User, am_root, eventually, skip};
-use portreeve_e2e::network::{Family, isolated, ip};
+use portreeve_e2e::network::{Family, ip, isolated};
 use portreeve_e2e::run::{Run, Running};
 
 /// Ports that listen on every address of the host.
@@ -29,7 +29,6 @@ struct Witness {
     own: Arc<AtomicUsize>,
     alive: Arc<()>,
 }
-
 
 /// What the test itself sends.
 const OWN: &[u8] = b"own";
@@ -186,9 +185,7 @@ fn attack(run: &impl Caller, to: &[IpAddr]) -> Vec<String> {
             let at = SocketAddr::new(*address, port);
             // In the guest's own kernel these lead to the guest itself.
             let own = address.is_loopback() || address.is_unspecified();
-            for order in
-                [format!("tcp line {at} within=700"), format!("udp group {at}")]
-            {
+            for order in [format!("tcp line {at} within=700"), format!("udp group {at}")] {
                 if !own {
                     calls.push((run.begin(&order), order));
                 }
@@ -303,13 +300,11 @@ fn a_port_that_was_opened_is_the_only_one() {
     isolated(|network| {
         let Some(_internet) = network.internet() else { return };
         // Loopback only: whoever gets through comes by the gateway's address.
-        let listeners = Family::BOTH.map(|family| {
-            [8080, 8081].map(|port| {
-                let listener = TcpListener::bind((family.loopback(), port)).unwrap();
-                serve_lines(listener);
-            })
-        });
-        drop(listeners);
+        for family in Family::BOTH {
+            for port in [8080, 8081] {
+                serve_lines(TcpListener::bind((family.loopback(), port)).unwrap());
+            }
+        }
         let datagrams = UdpSocket::bind(("127.0.0.1", 8080)).unwrap();
         for (options, reached) in [
             ([].as_slice(), [false, false]),

@@ -4,8 +4,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use portreeve::{Egress, Limits};
-use portreeve_e2e::client::udp;
 use portreeve_e2e::calls::{Caller as _, errno, split};
+use portreeve_e2e::client::udp;
 use portreeve_e2e::internet::{Internet, Nowhere, Servers, nft};
 use portreeve_e2e::library::Guest;
 use portreeve_e2e::machine::{User, descriptors, eventually, has_tool};
@@ -192,7 +192,6 @@ fn a_silent_destination_is_given_up_in_time() {
             assert!((600..10_000).contains(&took), "{took} ms");
         }
         eventually("no flow is left", || guest.engine.flows().is_empty());
-        eprintln!("XX {:?}", guest.engine.driver_stats().unwrap());
         eventually("no socket is left", || guest.engine.driver_stats().unwrap().open_sockets == 0);
     });
 }
@@ -206,9 +205,12 @@ fn a_syn_is_answered_when_the_server_has_answered() {
             let to = at(family, 8080);
             // One connection fills the queue of a listener that counts from zero.
             let (listener, _filler) = internet.servers().run(|| {
-                let socket =
-                    socket2::Socket::new(socket2::Domain::for_address(to), socket2::Type::STREAM, None)
-                        .unwrap();
+                let socket = socket2::Socket::new(
+                    socket2::Domain::for_address(to),
+                    socket2::Type::STREAM,
+                    None,
+                )
+                .unwrap();
                 socket.bind(&to.into()).unwrap();
                 socket.listen(0).unwrap();
                 (TcpListener::from(socket), TcpStream::connect(to).unwrap())
@@ -411,7 +413,6 @@ fn nothing_is_kept_of_what_is_over() {
             }
         }
         eventually("no flow is left", || guest.engine.flows().is_empty());
-        eprintln!("XX {:?}", guest.engine.driver_stats().unwrap());
         eventually("no socket is left", || guest.engine.driver_stats().unwrap().open_sockets == 0);
     });
 }

@@ -109,9 +109,8 @@ fn one_port_for_all_destinations() {
         let Some(internet) = network.internet() else { return };
         let run = guest();
         for family in Family::BOTH {
-            let server = |number, port| {
-                socket(internet.servers(), Internet::server(family, number), port)
-            };
+            let server =
+                |number, port| socket(internet.servers(), Internet::server(family, number), port);
             let sockets = [server(1, 1001), server(2, 1001), server(1, 1002)];
             let wildcard = if family == Family::V4 { "v4" } else { "v6" };
             for port in [5001, 5002] {
@@ -272,7 +271,8 @@ fn a_source_that_is_not_the_guests_gets_nowhere() {
                 counters.drops(DropReason::SourceAddress)
             };
             let before = dropped();
-            let sources = [Internet::host(family)[0], Internet::server(family, 2), family.loopback()];
+            let sources =
+                [Internet::host(family)[0], Internet::server(family, 2), family.loopback()];
             for source in sources {
                 guest.expect(&format!("raw udp {to} {source} 10"), "sent");
             }
@@ -325,7 +325,8 @@ fn fragments_are_joined_if_they_fit_and_only_then() {
             guest.expect(&format!("raw fragments {to} 9000"), "sent");
             let mut datagram = vec![0; 65_536];
             let length = server.recv(&mut datagram).unwrap();
-            let wanted = portreeve_e2e::content::bytes(portreeve_e2e::content::Way::FromGuest, 9000);
+            let wanted =
+                portreeve_e2e::content::bytes(portreeve_e2e::content::Way::FromGuest, 9000);
             assert!(datagram[..length] == wanted, "{length} bytes");
         }
     });

@@ -37,11 +37,7 @@ fn protocol(of: IpAddr) -> Protocol {
 }
 
 fn socket(to: IpAddr, kind: Type) -> io::Result<Socket> {
-    let socket = Socket::new(
-        Domain::for_address((to, 0).into()),
-        kind,
-        Some(protocol(to)),
-    )?;
+    let socket = Socket::new(Domain::for_address((to, 0).into()), kind, Some(protocol(to)))?;
     socket.set_read_timeout(Some(AGAIN))?;
     let _ = socket.set_recv_buffer_size(1 << 20);
     Ok(socket)

@@ -66,7 +66,8 @@ fn ask(words: &Words) -> io::Result<String> {
     let kind = type_number(words.text(4)).expect("a type");
     let id = u16::try_from(std::process::id() & 0xffff).unwrap_or(0) ^ 0x5aa5;
     let query = query(id, words.text(3), kind, words.named("edns"));
-    let answer = if words.has("tcp") { over_tcp(server, &query)? } else { over_udp(server, &query)? };
+    let answer =
+        if words.has("tcp") { over_tcp(server, &query)? } else { over_udp(server, &query)? };
     let answer = Answer::read(&answer).ok_or_else(|| io::Error::other("not an answer"))?;
     if answer.id != id {
         return Ok("another id".into());

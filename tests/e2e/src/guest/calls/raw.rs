@@ -88,8 +88,11 @@ struct Raw {
 
 impl Raw {
     fn open(to: SocketAddr) -> io::Result<Self> {
-        let socket =
-            Socket::new(Domain::for_address(to), Type::RAW, Some(Protocol::from(libc::IPPROTO_RAW)))?;
+        let socket = Socket::new(
+            Domain::for_address(to),
+            Type::RAW,
+            Some(Protocol::from(libc::IPPROTO_RAW)),
+        )?;
         socket.set_broadcast(true)?;
         // IPPROTO_RAW: the header comes with every packet, in both families.
         Ok(Self { socket, to })
@@ -101,7 +104,14 @@ impl Raw {
     }
 
     /// A part of one.
-    fn fragment(&self, source: IpAddr, id: u32, at: usize, more: bool, part: &[u8]) -> io::Result<()> {
+    fn fragment(
+        &self,
+        source: IpAddr,
+        id: u32,
+        at: usize,
+        more: bool,
+        part: &[u8],
+    ) -> io::Result<()> {
         let offset = u16::try_from(at / 8).map_err(io::Error::other)?;
         if self.to.is_ipv4() {
             let id = u16::try_from(id).map_err(io::Error::other)?;
@@ -189,9 +199,9 @@ fn transport_checksum(source: IpAddr, to: IpAddr, protocol: u8, upper: &[u8]) ->
 
 /// RFC 1071.
 pub(super) fn checksum(bytes: &[u8]) -> u16 {
-    let words = bytes.chunks(2).map(|two| {
-        u32::from(u16::from_be_bytes([two[0], two.get(1).copied().unwrap_or(0)]))
-    });
+    let words = bytes
+        .chunks(2)
+        .map(|two| u32::from(u16::from_be_bytes([two[0], two.get(1).copied().unwrap_or(0)])));
     let mut sum: u32 = words.sum();
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
