@@ -8,6 +8,7 @@ pub(crate) mod event;
 pub(crate) mod host;
 pub(crate) mod ingest;
 pub(crate) mod timers;
+mod view;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -24,14 +25,14 @@ use crate::flow::table::FlowTable;
 use crate::flow::tcp::Dials;
 use crate::flow::tcp::stack::TcpStack;
 use crate::flow::udp::ClientKey;
-use crate::flow::{Body, FlowId, FlowSummary};
+use crate::flow::{Body, FlowId};
 use crate::fragment::reassembly::Reassembly;
 use crate::gateway::GatewayState;
 use crate::gateway::names::Names;
 use crate::limits::MAX_FRAME_LEN;
 use crate::metrics::Counters;
 use crate::outbox::Outbox;
-use crate::publish::{EphemeralPorts, PublishTable, PublishedEntry};
+use crate::publish::{EphemeralPorts, PublishTable};
 use crate::rings::{HeapRings, RingSource};
 use crate::seed::Seed;
 use command::{Command, CommandError, Reply};
@@ -307,61 +308,6 @@ impl Engine {
     /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop()
-    }
-
-    /// Counters so far.
-    pub fn counters(&self) -> Counters {
-        let mut counters = self.counters.clone();
-        counters.add_drops(DropReason::ControlQueueFull, self.outbox.overflow);
-        counters
-    }
-
-    /// A published port, while it exists.
-    pub fn published(&self, id: PublishId) -> Option<&PublishedEntry> {
-        self.published.get(id)
-    }
-
-    /// All live flows. Walks the table.
-    pub fn flows(&self) -> impl Iterator<Item = FlowSummary> {
-        self.flows.iter().filter_map(crate::flow::Flow::summary)
-    }
-
-    /// One flow, while it lives.
-    pub fn flow(&self, id: FlowId) -> Option<FlowSummary> {
-        self.flows.get(id)?.summary()
-    }
-
-    /// Where a TCP flow stands, while it lives.
-    pub fn phase(&self, id: FlowId) -> Option<Phase> {
-        self.flows.get(id)?.tcp().map(|tcp| tcp.phase)
-    }
-
-    /// Number of live flows, TIME-WAIT not counted.
-    pub fn flow_count(&self) -> usize {
-        self.flows.active()
-    }
-
-    /// Number of the guest's own UDP ports and echo identifiers, each with a host socket.
-    pub fn mapping_count(&self) -> usize {
-        self.mappings.count()
-    }
-
-    /// Number of the guest's connections whose destinations have yet to answer.
-    pub fn dial_count(&self) -> usize {
-        self.dials.len()
-    }
-
-    /// Number of 4-tuples in TIME-WAIT.
-    pub fn time_wait_count(&self) -> usize {
-        self.flows.time_wait()
-    }
-
-    /// Whether nothing is left to do or to wait for: no flow, no frame, no order.
-    pub fn is_quiescent(&self) -> bool {
-        self.flows.active() == 0
-            && self.outbox.is_empty()
-            && self.ops.is_empty()
-            && self.datagrams.is_empty()
     }
 
     pub(crate) fn mark_egress(&mut self, id: FlowId) {

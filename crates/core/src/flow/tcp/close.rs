@@ -151,7 +151,7 @@ impl Engine {
         let (idle, half) = tcp.idle_limits(idle, half);
         let moved = |after: Duration| now >= tcp.last_moved + after;
         let silent = |tcp: &Tcp| now >= tcp.last_heard + GUEST_SILENT;
-        let waiting = tcp.endpoint.as_ref().is_some_and(|e| e.status().owed);
+        let waiting = tcp.endpoint.as_ref().is_some_and(|e| e.status().is_waiting());
         let over = tcp.phase_deadline.is_some_and(|at| now >= at)
             || match tcp.phase {
                 Phase::GuestGone => moved(RESET_LINGER),
@@ -208,8 +208,8 @@ impl Engine {
         let Some(flow) = self.flows.get(id) else { return };
         let Some(tcp) = flow.tcp().filter(|tcp| tcp.phase == Phase::Closed) else { return };
         // A guest that was never spoken to, for its address is unknown or the link was full all
-        // the time, is owed nothing.
-        let spoken = tcp.last_sent != (0, 0);
+        // the time, is owed nothing, unless it has asked.
+        let spoken = tcp.last_sent != (0, 0) || flow.publish.is_none();
         let pending = tcp.endpoint.as_ref().filter(|_| spoken).is_some_and(|endpoint| {
             // The guest's FIN is acknowledged by the socket: what remains as TIME-WAIT repeats
             // that acknowledgement and could not make it up.
@@ -262,7 +262,12 @@ impl Tcp {
     /// is delivered first; with room enough, and nearly always there is, the FIN goes along.
     fn finish_guest(&mut self) {
         let Some(endpoint) = self.endpoint.as_mut().filter(|_| self.finish_waits) else { return };
-        let waiting = endpoint.status().to_guest;
+        let status = endpoint.status();
+        // smoltcp forgets a SYN-ACK that has yet to leave or to be repeated once it is to end.
+        if status.handshaking {
+            return;
+        }
+        let waiting = status.to_guest;
         if waiting == 0 || !self.fin_seen || waiting <= self.heard.window_len() / 2 {
             self.finish_waits = false;
             endpoint.finish();

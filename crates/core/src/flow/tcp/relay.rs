@@ -179,7 +179,7 @@ impl Engine {
             // As `tcp_deadline` judges it; elsewhere this would be a deadline that never passes.
             let judged =
                 matches!(tcp.phase, Phase::Relaying | Phase::HostFinished | Phase::GuestFinished);
-            if status.owed && judged {
+            if status.is_waiting() && judged {
                 consider(tcp.last_heard + GUEST_SILENT);
             }
             if endpoint.holds_memory() {
