@@ -121,8 +121,13 @@ impl EngineBuilder {
         let dns = self.dns.map(|dns| {
             crate::names::with_local_names(dns, &addressing, &self.announce, &self.egress)
         });
+        let mut announce = self.announce;
         if let Some(dns) = &dns {
             dns.validate()?;
+            if announce.search.is_empty() {
+                let search = dns.search.iter().flatten();
+                announce.search = search.map(ToString::to_string).collect();
+            }
         }
         try_outbound(&self.egress)?;
         let watch = Watch::new(self.resolv_conf.unwrap_or_else(|| RESOLV_CONF.into()))?;
@@ -132,7 +137,7 @@ impl EngineBuilder {
         let mailbox_size = self.limits.mailbox;
         let config = Config {
             addressing,
-            announce: self.announce,
+            announce,
             dns,
             limits: self.limits,
             source: self.source,

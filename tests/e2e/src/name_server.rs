@@ -173,7 +173,7 @@ impl State {
                 let other_id = Query { id: query.id ^ 1, ..query.clone() };
                 let other_name = Query { spelled: "forged.test".into(), ..query.clone() };
                 vec![
-                    other_id.answer(0, false, &[wrong.clone()]),
+                    other_id.answer(0, false, std::slice::from_ref(&wrong)),
                     other_name.answer(0, false, &[wrong]),
                     honest,
                 ]

@@ -67,7 +67,8 @@ impl Names {
             next: DATAGRAM_TOKENS,
             paused: Vec::new(),
             own_upstreams: dns.is_some_and(|dns| dns.upstreams.is_some()),
-            own_search: dns.is_some_and(|dns| dns.search.is_some()),
+            own_search: dns.is_some_and(|dns| dns.search.is_some())
+                || !config.announce.search.is_empty(),
         }
     }
 

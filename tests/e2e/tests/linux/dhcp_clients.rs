@@ -1,7 +1,7 @@
 //! Guests that configure themselves, by the programs that guests have.
 //!
 //! In each the addresses that `portreeve` set are taken away first. What the client was told is
-//! printed by a script of the test's, so that no file of the machine is written.
+//! written down by a script of the test's, so that no file of the machine is touched.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -22,7 +22,7 @@ const FLUSH: &str = "ip -4 addr flush dev eth0 scope global; ip -6 addr flush de
     ip -4 route flush dev eth0; ip -6 route del default; ip link set eth0 mtu 1500
     mount -t tmpfs none /run; mount -t tmpfs none /var/lib";
 
-/// A guest in which a client ran to its end, and what its script printed.
+/// A guest in which a client ran to its end, and what its script wrote.
 struct Configured {
     run: Running,
     said: BTreeMap<String, String>,
@@ -33,20 +33,22 @@ struct Configured {
 fn configured(client: &str, script: &str) -> Configured {
     let directory = open_directory();
     let (script_file, script_path) = file_in(&directory, "script");
-    std::fs::write(&script_file, format!("#!/bin/sh\nexec 1>&3\n{script}\nexit 0\n")).unwrap();
+    let (said_file, said_path) = file_in(&directory, "said");
+    let body = format!("#!/bin/sh\nexec 1>>{said_path}\n{script}\nexit 0\n");
+    std::fs::write(&script_file, body).unwrap();
     let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(&script_file, executable).unwrap();
     let run = Run::by(User::Root).with(&["--mtu", MTU, "--dns-search", SEARCH]);
     let run = run.publish("0:80").publish("0:81/udp");
     let guest = run.guest_program();
     let place = directory.path().display();
-    // The script's lines are the guest's; a client's own go to standard error.
+    // What a client prints goes to standard error.
     let shell = format!(
         "exec 3>&1 1>&2; S={script_path}; D={place}; cd /; {FLUSH}\n{client}\n\
-         exec \"$0\" serve hush line@80 udp-echo@81 1>&3"
+         exec \"$0\" serve hush line@80 udp-echo@81 1>&3 3>&-"
     );
     let run = run.command(&["sh", "-c", &shell, &guest]).up();
-    let said = run.out.so_far();
+    let said = std::fs::read_to_string(said_file).unwrap_or_default();
     let pairs = said.lines().filter_map(|line| line.split_once('='));
     let said = pairs.map(|(key, value)| (key.to_owned(), value.trim().to_owned())).collect();
     Configured { run, said, _directory: directory }
@@ -207,8 +209,8 @@ fn the_kernel_by_router_advertisements() {
             &format!(
                 "{ACCEPT_RA}; {}; {}
                  ip -6 -o addr show dev eth0 scope global | \
-                 sed -n 's/.*inet6 \\([^/]*\\).*/address=\\1/p' >&3
-                 echo mtu=$(cat /proc/sys/net/ipv6/conf/eth0/mtu) >&3",
+                 sed -n 's/.*inet6 \\([^/]*\\).*/address=\\1/p' >$D/said
+                 echo mtu=$(cat /proc/sys/net/ipv6/conf/eth0/mtu) >>$D/said",
                 wait_for(address),
                 wait_for("ip -6 route show default proto ra | grep -q ."),
             ),

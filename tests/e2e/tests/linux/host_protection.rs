@@ -300,13 +300,11 @@ fn a_port_that_was_opened_is_the_only_one() {
     isolated(|network| {
         let Some(_internet) = network.internet() else { return };
         // Loopback only: whoever gets through comes by the gateway's address.
-        let listeners = Family::BOTH.map(|family| {
-            [8080, 8081].map(|port| {
-                let listener = TcpListener::bind((family.loopback(), port)).unwrap();
-                serve_lines(listener);
-            })
-        });
-        drop(listeners);
+        for family in Family::BOTH {
+            for port in [8080, 8081] {
+                serve_lines(TcpListener::bind((family.loopback(), port)).unwrap());
+            }
+        }
         let datagrams = UdpSocket::bind(("127.0.0.1", 8080)).unwrap();
         for (options, reached) in [
             ([].as_slice(), [false, false]),

@@ -21,6 +21,7 @@ mod odd_guest;
 mod outbound_icmp;
 mod outbound_tcp;
 mod outbound_udp;
+mod parity;
 mod reset;
 mod source;
 mod tail;

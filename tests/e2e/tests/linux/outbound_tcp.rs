@@ -192,7 +192,6 @@ fn a_silent_destination_is_given_up_in_time() {
             assert!((600..10_000).contains(&took), "{took} ms");
         }
         eventually("no flow is left", || guest.engine.flows().is_empty());
-        eprintln!("XX {:?}", guest.engine.driver_stats().unwrap());
         eventually("no socket is left", || guest.engine.driver_stats().unwrap().open_sockets == 0);
     });
 }
@@ -414,7 +413,6 @@ fn nothing_is_kept_of_what_is_over() {
             }
         }
         eventually("no flow is left", || guest.engine.flows().is_empty());
-        eprintln!("XX {:?}", guest.engine.driver_stats().unwrap());
         eventually("no socket is left", || guest.engine.driver_stats().unwrap().open_sockets == 0);
     });
 }

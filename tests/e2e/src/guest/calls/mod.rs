@@ -12,7 +12,7 @@ mod tcp;
 mod udp;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
@@ -48,8 +48,13 @@ impl Words {
         text.parse().unwrap_or_else(|_| panic!("{text}: not what is wanted"))
     }
 
+    /// An address and a port, or a name and a port.
     fn address(&self) -> SocketAddr {
-        self.parsed(2)
+        let text = self.text(2);
+        text.parse().unwrap_or_else(|_| {
+            let found = text.to_socket_addrs().map(|mut found| found.next());
+            found.ok().flatten().unwrap_or_else(|| panic!("{text}: no such name"))
+        })
     }
 
     fn number(&self, at: usize) -> u64 {

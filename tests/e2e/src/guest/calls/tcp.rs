@@ -11,6 +11,8 @@
 //! | `line ADDR [word=W]` | one line and its answer |
 //! | `lines ADDR COUNT` | as many at once, all open before the first says a word: `COUNT ok` |
 //! | `series ADDR COUNT` | one after another: `COUNT ok` |
+//! | `rounds ADDR COUNT` | so many lines and answers on one connection: `COUNT ok` |
+//! | `proxy ADDR PORT` | from now on everything that comes to PORT goes on to ADDR |
 //! | `seen ADDR` | what a `peer` service says, and the own address: `PEER LOCAL OWN` |
 //! | `scan ADDR FIRST LAST` | tries every port: those that are open |
 //! | `reset ADDR [n=N]` | sends a byte, takes N, resets: `reset` |
@@ -20,7 +22,7 @@
 //! | `http ADDR HOST PATH` | fetches: `STATUS LENGTH ok` |
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -72,6 +74,18 @@ pub(super) fn call(words: &Words) -> io::Result<String> {
             }
             Ok(format!("{} ok", words.number(3)))
         }
+        "rounds" => {
+            let mut stream = open(words)?;
+            for at in 0..words.number(3) {
+                let width = usize::try_from(at % 2000).map_err(io::Error::other)?;
+                let text = format!("{at:>width$}");
+                if line(&mut stream, &text)? != text {
+                    return Ok(format!("wrong at {at}"));
+                }
+            }
+            Ok(format!("{} ok", words.number(3)))
+        }
+        "proxy" => proxy(words),
         "seen" => {
             let mut stream = open(words)?;
             let own = stream.local_addr()?;
@@ -216,6 +230,30 @@ fn lines(words: &Words) -> io::Result<String> {
         }
     }
     Ok(format!("{count} ok"))
+}
+
+/// A server that makes connections of its own for those that it gets.
+fn proxy(words: &Words) -> io::Result<String> {
+    let to = words.address();
+    let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, words.parsed(3)))?;
+    std::thread::spawn(move || {
+        for inbound in listener.incoming().flatten() {
+            let both = move || -> io::Result<()> {
+                let outbound = TcpStream::connect_timeout(&to, PATIENCE)?;
+                let (back, forth) = (outbound.try_clone()?, inbound.try_clone()?);
+                let back = std::thread::spawn(move || pass_on(back, inbound));
+                pass_on(forth, outbound)?;
+                back.join().unwrap()
+            };
+            std::thread::spawn(move || both().map_err(|error| println!("proxy: {error}")));
+        }
+    });
+    Ok("proxying".into())
+}
+
+fn pass_on(mut from: TcpStream, mut to: TcpStream) -> io::Result<()> {
+    io::copy(&mut from, &mut to)?;
+    to.shutdown(Shutdown::Write)
 }
 
 fn hold(words: &Words) -> io::Result<String> {
