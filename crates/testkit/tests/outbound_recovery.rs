@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use portreeve_core::CloseReason;
-use portreeve_testkit::packet::{Segment, flag};
+use portreeve_testkit::packet::{self, Segment, flag};
 use portreeve_testkit::{
     App, Destination, End, Pair, PairSpec, Reading, Script, ServerSpec, content,
 };
+use portreeve_wire::VirtioNetHdr;
 
 const ISN: u32 = 1000;
 const SOON: Duration = Duration::from_millis(5);
@@ -200,3 +201,66 @@ fn data_far_beyond_the_window_before_the_first_acknowledgement_reaches_nobody() 
         }
     }
 }
+
+/// What the guest sends fills the window to its last byte and ends there. The window, in units of
+/// eight bytes, has meanwhile been told anew and reaches a few bytes less far.
+fn filled_to_the_last_byte(pair: &mut Pair, script: &mut Script, first: usize) {
+    let stream = content::bytes(content::StreamId(5), WINDOW);
+    let mut deliver = |pair: &mut Pair, flags: u8, piece: &[u8]| {
+        let segment = script.segment(flag::ACK | flags, piece);
+        let (mac, gateway) = (pair.guest.nic.mac, pair.guest.nic.gateway_mac);
+        let mut frame = packet::ethernet(mac, gateway, &segment.packet());
+        let now = pair.now();
+        pair.engine.handle_guest_frame(&VirtioNetHdr::default(), &mut frame, now);
+        script.sequence = script.sequence.wrapping_add(piece.len() as u32);
+    };
+    deliver(pair, 0, &stream[..first]);
+    // It is acknowledged before anybody has read it.
+    let mut frame = vec![0; portreeve_core::MAX_FRAME_LEN];
+    while pair.engine.poll_guest_frame(&mut frame, pair.now()) != 0 {}
+    let mut at = first;
+    for piece in stream[first..].chunks(60_000) {
+        at += piece.len();
+        deliver(pair, if at == WINDOW { flag::FIN } else { 0 }, piece);
+    }
+    pair.run_for(SOON);
+    // The guest repeats what was not acknowledged, as it would.
+    let received = script.listen(pair);
+    let acknowledged = received.last().expect("an acknowledgement").acknowledgement;
+    let missing = script.sequence.wrapping_add(1).wrapping_sub(acknowledged) as usize;
+    if missing != 0 {
+        assert!(missing <= 8 + 1, "{missing} bytes and the end, {first} at first");
+        let mut rest = script.segment(flag::ACK | flag::FIN, &stream[WINDOW + 1 - missing..]);
+        rest.sequence = acknowledged;
+        pair.guest.send_segment(&rest);
+        pair.run_for(SOON);
+    }
+}
+
+#[test]
+fn a_stream_that_fills_the_window_to_its_last_byte_arrives_whole() {
+    for first in 1..=17 {
+        let mut pair = Pair::new(PairSpec::default());
+        pair.scripted = true;
+        pair.serve(somewhere(false), App::open(0));
+        let mut script = Script::connecting(&mut pair, 5000, somewhere(false), ISN);
+        filled_to_the_last_byte(&mut pair, &mut script, first);
+        let server = pair.server((script.local, script.remote)).unwrap();
+        assert_eq!(server.peer.check.length(), WINDOW as u64, "{first}");
+        assert!(server.peer.eof, "{first}");
+
+        // And the same for a guest that was called.
+        let mut pair = Pair::new(PairSpec::default());
+        pair.scripted = true;
+        pair.guest.scripted.insert(80);
+        let port = pair.publish_tcp(80);
+        let client = pair.connect(port, App::open(0));
+        let mut script = Script::accepting(&mut pair, 80, ISN);
+        filled_to_the_last_byte(&mut pair, &mut script, first);
+        assert_eq!(pair.client(client).peer.check.length(), WINDOW as u64, "{first}");
+        assert!(pair.client(client).peer.eof, "{first}");
+    }
+}
+
+/// Bytes of the ring, and so of the first window.
+const WINDOW: usize = 1 << 18;

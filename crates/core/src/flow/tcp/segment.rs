@@ -143,10 +143,7 @@ impl Engine {
         let Some(endpoint) = tcp.endpoint.as_mut() else { return };
         let before = endpoint.status();
         let sent = match self.stack.ingest(endpoint, packet, now) {
-            Ok(Some(answer)) => {
-                let upper = self.outbox.reply(answer);
-                upper.and_then(|at| TcpHeader::parse(&answer[at..]))
-            }
+            Ok(Some(answer)) => self.outbox.reply(answer),
             Ok(None) => None,
             Err(StackFault) => return self.tcp_fault(id),
         };
