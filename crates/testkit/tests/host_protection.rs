@@ -89,7 +89,7 @@ const FORBIDDEN: &[(&str, EgressRefusal)] = {
 
 fn protected(spec: PairSpec) -> Pair {
     let mut pair = Pair::new(spec);
-    let own: Vec<IpAddr> = OWN.iter().map(|text| text.parse().unwrap()).collect();
+    let own: Vec<IpAddr> = OWN.iter().map(|text| text.parse().expect("an address")).collect();
     pair.set_host_addresses(&own);
     pair
 }
@@ -102,7 +102,7 @@ fn address(pair: &Pair, text: &str) -> IpAddr {
             IpAddr::V6(v6) => std::net::Ipv6Addr::from_bits(v6.to_bits() ^ 8).into(),
             IpAddr::V4(_) => unreachable!("asked for IPv6"),
         },
-        _ => text.parse().unwrap(),
+        _ => text.parse().expect("an address"),
     }
 }
 

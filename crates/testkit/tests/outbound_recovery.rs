@@ -16,7 +16,7 @@ const SOON: Duration = Duration::from_millis(5);
 const LATE: Duration = Duration::from_secs(3);
 
 fn somewhere(v6: bool) -> SocketAddr {
-    if v6 { "[2001:db8::9]:443" } else { "192.0.2.9:443" }.parse().unwrap()
+    if v6 { "[2001:db8::9]:443" } else { "192.0.2.9:443" }.parse().expect("an address")
 }
 
 /// A connection whose server has written so much. The script has heard all of it and said
@@ -26,7 +26,7 @@ fn written(v6: bool, port: u16, app: App) -> (Pair, Script) {
     pair.scripted = true;
     pair.serve(somewhere(v6), App::open(0));
     let mut script = Script::connecting(&mut pair, port, somewhere(v6), ISN);
-    let server = pair.host.server_of((script.local, script.remote)).unwrap();
+    let server = pair.host.server_of((script.local, script.remote)).expect("a server");
     pair.host.peer_mut(server).app = app;
     pair.run_for(SOON);
     let first = script.expected;
