@@ -7,7 +7,7 @@ use std::time::Duration;
 use portreeve_core::CloseReason;
 use portreeve_testkit::packet::{self, Segment, flag};
 use portreeve_testkit::{
-    App, Destination, End, Pair, PairSpec, Reading, Script, ServerSpec, content,
+    App, Destination, End, Listener, Outcome, Pair, PairSpec, Reading, Script, ServerSpec, content,
 };
 use portreeve_wire::VirtioNetHdr;
 
@@ -264,3 +264,24 @@ fn a_stream_that_fills_the_window_to_its_last_byte_arrives_whole() {
 
 /// Bytes of the ring, and so of the first window.
 const WINDOW: usize = 1 << 18;
+
+#[test]
+fn a_guest_that_was_switched_off_may_use_its_endpoints_again() {
+    for v6 in [false, true] {
+        let mut pair = Pair::new(PairSpec::default());
+        pair.serve(somewhere(v6), App::open(1000));
+        let ends = pair.guest_connect(somewhere(v6), App::open(500));
+        pair.run_for(SOON);
+        assert_eq!(pair.outcome(ends), Outcome::Connected);
+        // Nobody is told; the same program then opens the same connection.
+        pair.guest.tcp.vanish();
+        pair.guest.tcp.connect(ends, &Listener::new(App::open(700)));
+        pair.run_for(Duration::from_secs(4));
+        assert_eq!(pair.outcome(ends), Outcome::Connected, "{}", pair.describe());
+        assert_eq!(pair.host.outside.dialled.len(), 2);
+        assert_eq!(pair.connection(ends).peer.check.length(), 1000);
+        assert_eq!(pair.server(ends).expect("a server").peer.check.length(), 700);
+        pair.guest.tcp.abort(ends);
+        pair.assert_quiescent();
+    }
+}
