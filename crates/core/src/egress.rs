@@ -104,11 +104,11 @@ impl Engine {
         if self.is_gateway(ip) {
             return self.gateway_target(transport, destination);
         }
-        if !self.config.egress.enabled {
-            return Err(EgressRefusal::Disabled);
-        }
         if self.is_group(ip) {
             return Err(EgressRefusal::Group);
+        }
+        if !self.config.egress.enabled {
+            return Err(EgressRefusal::Disabled);
         }
         if destination.port() == 0 {
             return Err(EgressRefusal::Reserved);
@@ -125,11 +125,11 @@ impl Engine {
 
     /// Whether an echo request may go to `destination`, which is not the gateway.
     pub(crate) fn echo_target(&self, destination: IpAddr) -> Result<SocketAddr, EgressRefusal> {
-        if !self.config.egress.enabled {
-            return Err(EgressRefusal::Disabled);
-        }
         if self.is_group(destination) {
             return Err(EgressRefusal::Group);
+        }
+        if !self.config.egress.enabled {
+            return Err(EgressRefusal::Disabled);
         }
         self.judge_address(destination)?;
         Ok(SocketAddr::new(destination, 0))
