@@ -8,7 +8,6 @@
 
 pub mod arp;
 pub mod checksum;
-pub mod dhcp4;
 pub mod dhcp6;
 pub mod domain_list;
 pub mod ethernet;

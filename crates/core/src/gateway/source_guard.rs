@@ -7,7 +7,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use portreeve_wire::dhcp4::{DHCP4_CLIENT_PORT, DHCP4_SERVER_PORT};
+use dhcproto::v4;
 use portreeve_wire::dhcp6::{DHCP6_CLIENT_PORT, DHCP6_SERVER_PORT};
 use portreeve_wire::packet::{IpPacket, Protocol};
 
@@ -37,7 +37,7 @@ impl Engine {
         // RFC 2131 §4.1: a client without an address sends from 0.0.0.0.
         let asks = source.is_unspecified()
             && (self.is_group(ip.destination) || self.is_gateway(ip.destination))
-            && ports(ip, packet) == Some((DHCP4_CLIENT_PORT, DHCP4_SERVER_PORT));
+            && ports(ip, packet) == Some((v4::CLIENT_PORT, v4::SERVER_PORT));
         if asks { Ok(false) } else { Err(DropReason::SourceAddress) }
     }
 
