@@ -7,8 +7,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use dhcproto::v4;
-use portreeve_wire::dhcp6::{DHCP6_CLIENT_PORT, DHCP6_SERVER_PORT};
+use dhcproto::{v4, v6};
 use portreeve_wire::packet::{IpPacket, Protocol};
 
 use crate::drop_reason::DropReason;
@@ -61,7 +60,7 @@ impl Engine {
         if ip.protocol == Protocol::ICMPV6 && (near && source.is_unspecified() || local) {
             return Ok(false);
         }
-        if local && ports(ip, packet) == Some((DHCP6_CLIENT_PORT, DHCP6_SERVER_PORT)) {
+        if local && ports(ip, packet) == Some((v6::CLIENT_PORT, v6::SERVER_PORT)) {
             return Ok(false);
         }
         // Names and services are announced from link-local addresses all day long.
