@@ -189,7 +189,7 @@ impl Engine {
         if let Some(tcp) = self.flows.get_mut(id).and_then(Flow::tcp_mut) {
             tcp.names = Some(Box::default());
         }
-        self.tcp_event(id, PhaseEvent::HostConnected);
+        self.tcp_connected(id);
     }
 
     /// Moves questions and answers of a stream, as the shell does bytes of other flows.
