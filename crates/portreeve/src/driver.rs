@@ -270,6 +270,7 @@ impl Driver {
         self.check_stuck(now);
         self.check_drain(now);
         while let Some(event) = self.core.poll_event() {
+            crate::event::log(&event);
             self.publish_event(&Event::Engine(event));
         }
     }

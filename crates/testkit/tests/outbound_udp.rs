@@ -228,7 +228,7 @@ fn the_mapping_that_was_idle_longest_makes_room() {
         let mut spec = PairSpec::default();
         spec.config.limits.max_mappings = 3;
         let mut pair = listening(spec);
-        let mut send = |pair: &mut Pair, port: u16| {
+        let send = |pair: &mut Pair, port: u16| {
             pair.guest_send_udp(port, at(v6, 1, 7000), b"hello");
             pair.run_for(Duration::from_millis(100));
         };

@@ -33,6 +33,8 @@ pub(crate) struct Names {
     clients: BTreeMap<u64, FlowKey>,
     max_clients: usize,
     next: u64,
+    /// Streams whose questions wait until the server takes more.
+    paused: Vec<FlowId>,
     /// What was configured is not the host's.
     own_upstreams: bool,
     own_search: bool,
@@ -63,6 +65,7 @@ impl Names {
             clients: BTreeMap::new(),
             max_clients: 2 * config.limits.dns_pending,
             next: DATAGRAM_TOKENS,
+            paused: Vec::new(),
             own_upstreams: dns.is_some_and(|dns| dns.upstreams.is_some()),
             own_search: dns.is_some_and(|dns| dns.search.is_some())
                 || !config.announce.search.is_empty(),
@@ -159,6 +162,10 @@ impl Engine {
     fn names_flush(&mut self) {
         while let Some(answer) = self.names.server.as_mut().and_then(DnsServer::poll_answer) {
             self.names_answer(&answer);
+            // Each answer makes room for a question, whoever has one.
+            for id in std::mem::take(&mut self.names.paused) {
+                self.mark_relay(id);
+            }
         }
         while let Some(event) = self.names.server.as_mut().and_then(DnsServer::poll_event) {
             self.events.push(Event::Name(event));
@@ -198,6 +205,9 @@ impl Engine {
         loop {
             let takes = self.names.server.as_ref().is_some_and(|server| server.has_room(token));
             let waiting = self.name_stream(id).map_or(usize::MAX, |stream| stream.answers.len());
+            if !takes {
+                self.names.paused.push(id);
+            }
             if !takes || waiting > ANSWERS_WAITING {
                 break;
             }

@@ -121,6 +121,12 @@ impl Connection {
         self.sockets.get::<Socket<'_>>(self.handle).recv_queue() != 0
     }
 
+    /// Whether its socket must be left alone: at the end of TIME-WAIT smoltcp 0.14 throws away what
+    /// its application has not read, which no kernel does.
+    pub(super) fn keeps_unread(&self) -> bool {
+        self.state() == State::TimeWait && self.readable()
+    }
+
     /// Whether a segment says no more than that the FIN has not arrived. The third of these makes
     /// smoltcp 0.14 stop its timer, and the FIN would never be repeated.
     pub(super) fn awaits_only_fin_ack(&self, header: &TcpHeader, length: usize) -> bool {

@@ -299,6 +299,9 @@ impl GuestTcp {
                 self.dirty.insert(ends);
                 return;
             }
+            if connection.keeps_unread() {
+                break;
+            }
             let mut device = GuestDevice::new(mtu);
             self.interface.poll_egress(stack_time(now), &mut device, &mut connection.sockets);
             if !self.send(ends, device, out) {
@@ -314,6 +317,7 @@ impl GuestTcp {
             return;
         }
         let stack = self.interface.poll_at(stack_time(now), &connection.sockets);
+        let stack = stack.filter(|_| !connection.keeps_unread());
         let stack = stack.map(|at| Instant::from_micros(at.total_micros().unsigned_abs()));
         let stopped = connection.is_stopped(stack).then(|| now + STOPPED);
         connection.stopped_at = stopped.map(|at| connection.stopped_at.unwrap_or(at));
