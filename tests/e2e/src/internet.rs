@@ -207,7 +207,9 @@ fn forward() {
         ("ipv4/ip_forward", "1"),
         ("ipv6/conf/all/forwarding", "1"),
         ("ipv4/icmp_ratelimit", "0"),
+        ("ipv4/icmp_ratemask", "0"),
         ("ipv6/icmp/ratelimit", "0"),
+        ("ipv6/icmp/ratemask", "255"),
     ] {
         fs::write(format!("/proc/sys/net/{file}"), value).unwrap();
     }
