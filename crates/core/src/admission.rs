@@ -36,7 +36,7 @@ impl Engine {
     /// Whether the guest may open a connection of its own: where it leads.
     pub(crate) fn admit_dial(&self, key: &FlowKey, hop_limit: u8) -> Result<Target, EgressRefusal> {
         let target = self.egress_target(Transport::Tcp, key.remote)?;
-        if matches!(target, Target::Out(_)) && hop_limit <= 1 {
+        if self.ends_here(key.remote.ip(), hop_limit) {
             return Err(EgressRefusal::HopLimit);
         }
         if self.flows.active() >= self.config.limits.max_flows {
@@ -52,10 +52,15 @@ impl Engine {
         hop_limit: u8,
     ) -> Result<Target, EgressRefusal> {
         let target = self.egress_target(Transport::Udp, remote)?;
-        if matches!(target, Target::Out(_)) && hop_limit <= 1 {
+        if self.ends_here(remote.ip(), hop_limit) {
             return Err(EgressRefusal::HopLimit);
         }
         Ok(target)
+    }
+
+    /// Whether a packet on its way to `remote` gets no further than the gateway.
+    fn ends_here(&self, remote: IpAddr, hop_limit: u8) -> bool {
+        hop_limit <= 1 && !self.is_gateway(remote)
     }
 
     /// Whether the guest may ask `remote`, which is not the gateway, for an echo.

@@ -39,12 +39,6 @@ impl Target {
     }
 }
 
-/// The hop limit with which a packet goes on that reached the gateway with `hop_limit`. A guest's
-/// ordinary packets leave with the host's own default; those that count hops keep counting.
-pub(crate) fn hop_limit_beyond(hop_limit: u8) -> Option<u8> {
-    (hop_limit < DEFAULT_HOP_LIMIT).then(|| hop_limit.saturating_sub(1))
-}
-
 /// What is known of the host at the moment.
 #[derive(Default)]
 pub(crate) struct HostView {
@@ -97,6 +91,14 @@ impl HostView {
 }
 
 impl Engine {
+    /// The hop limit with which a packet for `remote` goes on that reached the gateway with
+    /// `hop_limit`. A guest's ordinary packets leave with the host's own default; those that count
+    /// hops keep counting, and what is for the gateway itself has no hops before it.
+    pub(crate) fn hop_limit_beyond(&self, remote: IpAddr, hop_limit: u8) -> Option<u8> {
+        let counts = hop_limit < DEFAULT_HOP_LIMIT && !self.is_gateway(remote);
+        counts.then(|| hop_limit.saturating_sub(1))
+    }
+
     /// Where the guest's `destination` leads, or why nowhere.
     pub(crate) fn egress_target(
         &self,
@@ -107,11 +109,11 @@ impl Engine {
         if self.is_gateway(ip) {
             return self.gateway_target(transport, destination);
         }
-        if !self.config.egress.enabled {
-            return Err(EgressRefusal::Disabled);
-        }
         if self.is_group(ip) {
             return Err(EgressRefusal::Group);
+        }
+        if !self.config.egress.enabled {
+            return Err(EgressRefusal::Disabled);
         }
         if destination.port() == 0 {
             return Err(EgressRefusal::Reserved);
@@ -128,11 +130,11 @@ impl Engine {
 
     /// Whether an echo request may go to `destination`, which is not the gateway.
     pub(crate) fn echo_target(&self, destination: IpAddr) -> Result<SocketAddr, EgressRefusal> {
-        if !self.config.egress.enabled {
-            return Err(EgressRefusal::Disabled);
-        }
         if self.is_group(destination) {
             return Err(EgressRefusal::Group);
+        }
+        if !self.config.egress.enabled {
+            return Err(EgressRefusal::Disabled);
         }
         self.judge_address(destination)?;
         Ok(SocketAddr::new(destination, 0))

@@ -12,7 +12,7 @@ use portreeve_wire::icmp;
 use portreeve_wire::packet::{
     DEFAULT_HOP_LIMIT, IPV4_HEADER_LEN, IPV6_HEADER_LEN, IpHeader, Protocol,
 };
-use portreeve_wire::tcp::{ControlSegment, TCP_HEADER_LEN};
+use portreeve_wire::tcp::{ControlSegment, TCP_HEADER_LEN, TcpHeader};
 use portreeve_wire::udp::{self, UDP_HEADER_LEN};
 use portreeve_wire::{FlowKey, VIRTIO_NET_HDR_LEN, VirtioNetHdr};
 
@@ -103,24 +103,24 @@ impl Outbox {
         });
     }
 
-    /// Queues a packet that smoltcp answered with; TCP checksums are filled in here. Returns where
-    /// its TCP header stands, if it is TCP.
-    pub(crate) fn reply(&mut self, packet: &[u8]) -> Option<usize> {
+    /// Queues a packet that smoltcp answered with; TCP checksums are filled in here. Returns its
+    /// TCP header, if it is TCP: whether or not there was room, its socket believes it has left.
+    pub(crate) fn reply(&mut self, packet: &[u8]) -> Option<TcpHeader> {
         let v6 = packet.first().is_some_and(|byte| byte >> 4 == 6);
         let (upper, protocol) = if v6 {
             (IPV6_HEADER_LEN, *packet.get(6)?)
         } else {
             (IPV4_HEADER_LEN, *packet.get(9)?)
         };
-        if protocol != Protocol::TCP || packet.len() < upper + TCP_HEADER_LEN {
-            return None;
+        let header =
+            TcpHeader::parse(packet.get(upper..)?).filter(|_| protocol == Protocol::TCP)?;
+        if let Some(mut frame) = self.buffer(PACKET_OFFSET + packet.len()) {
+            frame[PACKET_OFFSET..].copy_from_slice(packet);
+            crate::fragment::fill_tcp_checksum(&mut frame[PACKET_OFFSET..], upper);
+            self.finish(&mut frame, packet.len(), v6, &VirtioNetHdr::default());
+            self.frames.push_back(frame);
         }
-        let mut frame = self.buffer(PACKET_OFFSET + packet.len())?;
-        frame[PACKET_OFFSET..].copy_from_slice(packet);
-        crate::fragment::fill_tcp_checksum(&mut frame[PACKET_OFFSET..], upper);
-        self.finish(&mut frame, packet.len(), v6, &VirtioNetHdr::default());
-        self.frames.push_back(frame);
-        Some(upper)
+        Some(header)
     }
 
     /// Queues one IP packet whose `length` upper-layer bytes `fill` writes.

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use portreeve_core::{
     Command, Config, Engine, Event, HostDatagram, Instant, MAX_FRAME_LEN, Reply, RingSource,
+    UpstreamOp,
 };
 use portreeve_types::{PublishId, SourceMode, Transport};
 use portreeve_wire::{VIRTIO_NET_HDR_LEN, VirtioNetHdr};
@@ -41,6 +42,8 @@ pub struct Pair {
     pub from_guest: LinkDirection,
     /// What the engine reported.
     pub events: Vec<Event>,
+    /// Questions that the gateway's name server has for others, and those it gave up.
+    pub name_ops: Vec<UpstreamOp>,
     /// Set where a script plays the guest, which then accepts without the testkit's knowledge.
     pub scripted: bool,
     /// Calls of the engine for its own timers.
@@ -80,6 +83,7 @@ impl Pair {
             to_guest: LinkDirection::new(to_guest, seed ^ 2),
             from_guest: LinkDirection::new(from_guest, seed ^ 3),
             events: Vec::new(),
+            name_ops: Vec::new(),
             scripted: false,
             wakeups: 0,
             config,
@@ -338,6 +342,9 @@ impl Pair {
         while let Some(datagram) = self.engine.poll_datagram() {
             self.trace.bytes(payload_of(&datagram));
             self.host.send(datagram);
+        }
+        while let Some(op) = self.engine.poll_name_op() {
+            self.name_ops.push(op);
         }
         while self.to_guest.has_room() {
             let length = self.engine.poll_guest_frame(&mut self.frame, self.now);

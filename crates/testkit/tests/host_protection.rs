@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use portreeve_core::{Command, DropReason, EgressRefusal, Unpublish};
-use portreeve_testkit::packet::{Segment, datagram, flag, ip};
+use portreeve_testkit::packet::{Segment, datagram, flag, ip, with_hop_limit};
 use portreeve_testkit::{
     App, Finish, Listener, Outcome, Pair, PairSpec, Place, Reading, Service, client_spec,
 };
@@ -89,7 +89,7 @@ const FORBIDDEN: &[(&str, EgressRefusal)] = {
 
 fn protected(spec: PairSpec) -> Pair {
     let mut pair = Pair::new(spec);
-    let own: Vec<IpAddr> = OWN.iter().map(|text| text.parse().unwrap()).collect();
+    let own: Vec<IpAddr> = OWN.iter().map(|text| text.parse().expect("an address")).collect();
     pair.set_host_addresses(&own);
     pair
 }
@@ -102,7 +102,7 @@ fn address(pair: &Pair, text: &str) -> IpAddr {
             IpAddr::V6(v6) => std::net::Ipv6Addr::from_bits(v6.to_bits() ^ 8).into(),
             IpAddr::V4(_) => unreachable!("asked for IPv6"),
         },
-        _ => text.parse().unwrap(),
+        _ => text.parse().expect("an address"),
     }
 }
 
@@ -207,6 +207,7 @@ fn the_gateway_has_no_ports_but_those_that_were_opened() {
         }
         assert_eq!(pair.egress_refusals(), [EgressRefusal::GatewayPort; 10]);
         assert_nothing_left(&mut pair, "closed ports");
+        assert!(pair.guest.errors.is_empty());
         for port in [8000, 8001, 8002, 53] {
             let service = SocketAddr::new(loopback, port);
             pair.serve(service, App::ECHO);
@@ -221,6 +222,14 @@ fn the_gateway_has_no_ports_but_those_that_were_opened() {
             assert_eq!((flow.destination, flow.ends), (service, Some(ends)));
             let got = pair.guest.udp.received.pop().expect("an answer");
             assert_eq!(got.from, to, "from whom it was asked");
+            // The gateway is where it was sent, not a hop on its way.
+            let from = SocketAddr::new(pair.guest.address(v6), 5000);
+            let upper = datagram(from, to, b"near");
+            let packet = ip(from.ip(), to.ip(), Protocol::UDP, &upper, None);
+            pair.guest.send_packet(&with_hop_limit(packet, 1));
+            pair.run_for(SOON);
+            assert_eq!(pair.host.world.departed.last().map(|left| left.hop_limit), Some(None));
+            assert_eq!(pair.guest.udp.received.pop().map(|got| got.from), Some(to));
         }
         pair.assert_quiescent();
     }

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use portreeve_core::{CloseReason, Command, Event, HostEvent, Phase};
 use portreeve_testkit::guest::tcp::Ends;
-use portreeve_testkit::packet::{Segment, flag, window_scale_option};
+use portreeve_testkit::packet::{Segment, flag, segment_size_option, window_scale_option};
 use portreeve_testkit::{
-    App, ClientId, Destination, End, Finish, Listener, Outcome, Pair, PairSpec, Reading,
+    App, ClientId, Destination, End, Finish, Listener, Outcome, Pair, PairSpec, Reading, Script,
     ServerSpec, Writing,
 };
 
@@ -21,7 +21,7 @@ fn variants() -> Vec<(bool, PairSpec)> {
 }
 
 fn somewhere(v6: bool) -> SocketAddr {
-    if v6 { "[2001:db8::9]:443" } else { "192.0.2.9:443" }.parse().unwrap()
+    if v6 { "[2001:db8::9]:443" } else { "192.0.2.9:443" }.parse().expect("an address")
 }
 
 /// A connection on its way to `server`.
@@ -37,7 +37,7 @@ fn open(spec: PairSpec, v6: bool, guest: App, server: App) -> (Pair, Ends, Clien
     let (mut pair, ends) = opening(spec, v6, guest, server);
     pair.run_for(SOON);
     assert_eq!(pair.outcome(ends), Outcome::Connected);
-    let server = pair.host.server_of(ends).unwrap();
+    let server = pair.host.server_of(ends).expect("a server");
     (pair, ends, server)
 }
 
@@ -55,7 +55,7 @@ fn finish(pair: &mut Pair, ends: Ends, up: u64, down: u64) {
         pair.server(ends).is_some_and(|server| server.is_done() && server.peer.eof)
             && pair.connection(ends).peer.eof
     });
-    assert_eq!(pair.server(ends).unwrap().peer.check.length(), up);
+    assert_eq!(pair.server(ends).expect("a server").peer.check.length(), up);
     assert_eq!(pair.connection(ends).peer.check.length(), down);
     pair.run_for(Duration::from_secs(60));
     assert_eq!(closed_for(pair), [CloseReason::Finished]);
@@ -196,8 +196,8 @@ fn ended_in_the_handshake(v6: bool, reset: bool, wait: bool) -> (Pair, Ends) {
         pair.run_for(Duration::from_micros(10));
         assert!(pair.now() < end + SOON);
     }
-    let server = pair.host.server_of(ends).unwrap();
-    let flow = pair.host.client(server).flow.unwrap();
+    let server = pair.host.server_of(ends).expect("a server");
+    let flow = pair.host.client(server).flow.expect("its flow");
     if reset {
         pair.host.reset(server);
     } else {
@@ -282,6 +282,52 @@ fn a_guest_that_never_completes_its_handshake_is_given_up() {
         assert_eq!(closed_for(&pair), [CloseReason::TimedOut]);
         pair.guest.mute = false;
         pair.assert_quiescent();
+    }
+}
+
+#[test]
+fn guests_with_tiny_segments_and_windows_get_everything() {
+    for v6 in [false, true] {
+        for (size, window) in [(1, 100), (48, 48), (536, 700), (1460, 1), (0, 65_535)] {
+            for offloaded in [false, true] {
+                let spec = PairSpec::default();
+                let mut pair = Pair::new(if offloaded { spec.offloaded() } else { spec });
+                pair.scripted = true;
+                pair.serve(somewhere(v6), App::source(3000));
+                let mut script = Script::connecting(&mut pair, 5000, somewhere(v6), 7);
+                // The sizes are said by the first SYN; this guest opens once more and says less.
+                let reset = script.segment(flag::RST, &[]);
+                script.send(&mut pair, &reset);
+                pair.run_for(SOON);
+                let from = SocketAddr::new(script.local.ip(), 5001);
+                let mut syn = Segment::new(from, somewhere(v6), flag::SYN);
+                syn.options = segment_size_option(size).to_vec();
+                pair.guest.scripted.insert(5001);
+                pair.guest.segments.clear();
+                pair.guest.send_segment(&syn);
+                pair.run_for(SOON);
+                let (_, answer) = pair.guest.segments.pop_front().expect("accepted");
+                script = Script { local: from, sequence: 1, window, ..script };
+                script.expected = answer.sequence.wrapping_add(1);
+                let first = script.expected;
+                let mut turns = 0;
+                while script.expected.wrapping_sub(first) < 3001 {
+                    turns += 1;
+                    assert!(turns < 4000, "{size} {window}: {}", pair.describe());
+                    let acknowledge = script.segment(flag::ACK, &[]);
+                    script.send(&mut pair, &acknowledge);
+                    pair.run_for(Duration::from_millis(1));
+                    for heard in script.listen(&mut pair) {
+                        let most = usize::from(size.max(48)).min(usize::from(window.max(1)));
+                        assert!(heard.payload.len() <= most, "{size} {window}");
+                    }
+                }
+                let reset = script.segment(flag::RST | flag::ACK, &[]);
+                script.send(&mut pair, &reset);
+                pair.run_for(SOON);
+                pair.assert_quiescent();
+            }
+        }
     }
 }
 

@@ -5,17 +5,18 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use portreeve_core::CloseReason;
-use portreeve_testkit::packet::{Segment, flag};
+use portreeve_testkit::packet::{self, Segment, flag};
 use portreeve_testkit::{
-    App, Destination, End, Pair, PairSpec, Reading, Script, ServerSpec, content,
+    App, Destination, End, Listener, Outcome, Pair, PairSpec, Reading, Script, ServerSpec, content,
 };
+use portreeve_wire::VirtioNetHdr;
 
 const ISN: u32 = 1000;
 const SOON: Duration = Duration::from_millis(5);
 const LATE: Duration = Duration::from_secs(3);
 
 fn somewhere(v6: bool) -> SocketAddr {
-    if v6 { "[2001:db8::9]:443" } else { "192.0.2.9:443" }.parse().unwrap()
+    if v6 { "[2001:db8::9]:443" } else { "192.0.2.9:443" }.parse().expect("an address")
 }
 
 /// A connection whose server has written so much. The script has heard all of it and said
@@ -25,7 +26,7 @@ fn written(v6: bool, port: u16, app: App) -> (Pair, Script) {
     pair.scripted = true;
     pair.serve(somewhere(v6), App::open(0));
     let mut script = Script::connecting(&mut pair, port, somewhere(v6), ISN);
-    let server = pair.host.server_of((script.local, script.remote)).unwrap();
+    let server = pair.host.server_of((script.local, script.remote)).expect("a server");
     pair.host.peer_mut(server).app = app;
     pair.run_for(SOON);
     let first = script.expected;
@@ -198,5 +199,89 @@ fn data_far_beyond_the_window_before_the_first_acknowledgement_reaches_nobody() 
             assert!(pair.events.iter().any(reset));
             pair.assert_quiescent();
         }
+    }
+}
+
+/// What the guest sends fills the window to its last byte and ends there. The window, in units of
+/// eight bytes, has meanwhile been told anew and reaches a few bytes less far.
+fn filled_to_the_last_byte(pair: &mut Pair, script: &mut Script, first: usize) {
+    let stream = content::bytes(content::StreamId(5), WINDOW);
+    let mut deliver = |pair: &mut Pair, flags: u8, piece: &[u8]| {
+        let segment = script.segment(flag::ACK | flags, piece);
+        let (mac, gateway) = (pair.guest.nic.mac, pair.guest.nic.gateway_mac);
+        let mut frame = packet::ethernet(mac, gateway, &segment.packet());
+        let now = pair.now();
+        pair.engine.handle_guest_frame(&VirtioNetHdr::default(), &mut frame, now);
+        script.sequence = script.sequence.wrapping_add(piece.len() as u32);
+    };
+    deliver(pair, 0, &stream[..first]);
+    // It is acknowledged before anybody has read it.
+    let mut frame = vec![0; portreeve_core::MAX_FRAME_LEN];
+    while pair.engine.poll_guest_frame(&mut frame, pair.now()) != 0 {}
+    let mut at = first;
+    for piece in stream[first..].chunks(60_000) {
+        at += piece.len();
+        deliver(pair, if at == WINDOW { flag::FIN } else { 0 }, piece);
+    }
+    pair.run_for(SOON);
+    // The guest repeats what was not acknowledged, as it would.
+    let received = script.listen(pair);
+    let acknowledged = received.last().expect("an acknowledgement").acknowledgement;
+    let missing = script.sequence.wrapping_add(1).wrapping_sub(acknowledged) as usize;
+    if missing != 0 {
+        assert!(missing <= 8 + 1, "{missing} bytes and the end, {first} at first");
+        let mut rest = script.segment(flag::ACK | flag::FIN, &stream[WINDOW + 1 - missing..]);
+        rest.sequence = acknowledged;
+        pair.guest.send_segment(&rest);
+        pair.run_for(SOON);
+    }
+}
+
+#[test]
+fn a_stream_that_fills_the_window_to_its_last_byte_arrives_whole() {
+    for first in 1..=17 {
+        let mut pair = Pair::new(PairSpec::default());
+        pair.scripted = true;
+        pair.serve(somewhere(false), App::open(0));
+        let mut script = Script::connecting(&mut pair, 5000, somewhere(false), ISN);
+        filled_to_the_last_byte(&mut pair, &mut script, first);
+        let server = pair.server((script.local, script.remote)).unwrap();
+        assert_eq!(server.peer.check.length(), WINDOW as u64, "{first}");
+        assert!(server.peer.eof, "{first}");
+
+        // And the same for a guest that was called.
+        let mut pair = Pair::new(PairSpec::default());
+        pair.scripted = true;
+        pair.guest.scripted.insert(80);
+        let port = pair.publish_tcp(80);
+        let client = pair.connect(port, App::open(0));
+        let mut script = Script::accepting(&mut pair, 80, ISN);
+        filled_to_the_last_byte(&mut pair, &mut script, first);
+        assert_eq!(pair.client(client).peer.check.length(), WINDOW as u64, "{first}");
+        assert!(pair.client(client).peer.eof, "{first}");
+    }
+}
+
+/// Bytes of the ring, and so of the first window.
+const WINDOW: usize = 1 << 18;
+
+#[test]
+fn a_guest_that_was_switched_off_may_use_its_endpoints_again() {
+    for v6 in [false, true] {
+        let mut pair = Pair::new(PairSpec::default());
+        pair.serve(somewhere(v6), App::open(1000));
+        let ends = pair.guest_connect(somewhere(v6), App::open(500));
+        pair.run_for(SOON);
+        assert_eq!(pair.outcome(ends), Outcome::Connected);
+        // Nobody is told; the same program then opens the same connection.
+        pair.guest.tcp.vanish();
+        pair.guest.tcp.connect(ends, &Listener::new(App::open(700)));
+        pair.run_for(Duration::from_secs(4));
+        assert_eq!(pair.outcome(ends), Outcome::Connected, "{}", pair.describe());
+        assert_eq!(pair.host.outside.dialled.len(), 2);
+        assert_eq!(pair.connection(ends).peer.check.length(), 1000);
+        assert_eq!(pair.server(ends).expect("a server").peer.check.length(), 700);
+        pair.guest.tcp.abort(ends);
+        pair.assert_quiescent();
     }
 }

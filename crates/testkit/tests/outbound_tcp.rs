@@ -19,7 +19,7 @@ fn variants() -> Vec<(bool, PairSpec)> {
 }
 
 fn somewhere(v6: bool) -> SocketAddr {
-    if v6 { "[2001:db8::9]:443" } else { "192.0.2.9:443" }.parse().unwrap()
+    if v6 { "[2001:db8::9]:443" } else { "192.0.2.9:443" }.parse().expect("an address")
 }
 
 /// A scripted guest's SYN.

@@ -485,6 +485,7 @@ fn a_guest_that_may_open_nothing_sends_no_datagrams_elsewhere() {
         assert!(pair.host.world.departed.is_empty());
         assert_eq!(pair.engine.counters().drops(DropReason::EgressDenied), 1);
         assert_eq!(pair.engine.counters().drops(DropReason::Multicast), 1);
+        assert_eq!(pair.egress_refusals().len(), 1, "discovery is counted and no more");
     }
 }
 

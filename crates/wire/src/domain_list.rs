@@ -1,6 +1,6 @@
 //! Lists of domain names as configuration protocols carry them: RFC 1035 §3.1 labels, uncompressed.
 //!
-//! RFC 8106 §5.2 and RFC 8415 §10 forbid compression; RFC 3397 §2 does not ask for it.
+//! For router advertisements and DHCPv6: RFC 8106 §5.2 and RFC 8415 §10 forbid compression.
 
 /// Writes `names` one behind the other. A name that no message can carry is left out.
 pub fn encode<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<u8> {

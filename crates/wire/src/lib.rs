@@ -1,15 +1,13 @@
 //! Frames, packets and segments: checked views, builders, checksums and flow keys.
 //!
-//! Everything a guest sends is read here first. Views are checked once, at the boundary; nothing
-//! in this crate keeps state, panics on input or reads a clock. Builders panic only where their
-//! documentation says so, for lengths their caller controls.
+//! Everything a guest sends is read here first, up to what a datagram or a stream carries. Views
+//! are checked once, at the boundary; nothing in this crate keeps state, panics on input or reads a
+//! clock. Builders panic only where their documentation says so, for lengths their caller controls.
 
 #![forbid(unsafe_code)]
 
 pub mod arp;
 pub mod checksum;
-pub mod dhcp4;
-pub mod dhcp6;
 pub mod domain_list;
 pub mod ethernet;
 pub mod flow_key;

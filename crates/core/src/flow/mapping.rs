@@ -19,7 +19,7 @@ use portreeve_wire::packet::IpPacket;
 use portreeve_wire::udp::{self, UDP_HEADER_LEN};
 
 use crate::drop_reason::DropReason;
-use crate::egress::{Target, hop_limit_beyond};
+use crate::egress::Target;
 use crate::engine::Engine;
 use crate::engine::event::{CloseReason, EgressRefusal, Event};
 use crate::engine::host::{HostOp, MappedDatagram, MappingKind, OutgoingDatagram, Undeliverable};
@@ -113,6 +113,7 @@ impl Engine {
             return self.refuse_datagram(ip, &key, upper, EgressRefusal::FlowLimit);
         };
         let (now, epoch) = (self.now, self.host.epoch());
+        let hop_limit = self.hop_limit_beyond(ip.destination, ip.hop_limit);
         let Some(flow) = self.flows.get_mut(id) else { return };
         flow.bytes_from_guest += payload.len() as u64;
         let Body::Mapping(mapping) = &mut flow.body else { return };
@@ -126,7 +127,7 @@ impl Engine {
         let to = OutgoingDatagram::Mapped {
             flow: id,
             destination: target,
-            hop_limit: hop_limit_beyond(ip.hop_limit),
+            hop_limit,
             may_fragment: ip.fragment.is_some() || !ip.dont_fragment,
         };
         if payload.is_empty() {

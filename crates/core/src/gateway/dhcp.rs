@@ -5,8 +5,7 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use portreeve_wire::dhcp4::{DHCP4_CLIENT_PORT, DHCP4_SERVER_PORT};
-use portreeve_wire::dhcp6::{DHCP6_CLIENT_PORT, DHCP6_GROUP, DHCP6_SERVER_PORT};
+use dhcproto::{v4, v6};
 use portreeve_wire::ethernet::{EtherType, EthernetHeader};
 use portreeve_wire::packet::{DEFAULT_HOP_LIMIT, IpHeader, IpPacket, Protocol};
 use portreeve_wire::udp::{self, UDP_HEADER_LEN, UdpHeader};
@@ -83,11 +82,14 @@ impl Engine {
 fn is_for_server(ip: &IpPacket, udp: &UdpHeader, group: bool) -> bool {
     let ports = (udp.source_port, udp.destination_port);
     match ip.destination {
-        IpAddr::V4(to) => ports == (DHCP4_CLIENT_PORT, DHCP4_SERVER_PORT) && !to.is_multicast(),
-        IpAddr::V6(to) => ports == (DHCP6_CLIENT_PORT, DHCP6_SERVER_PORT) && listens(to, group),
+        IpAddr::V4(to) => ports == (v4::CLIENT_PORT, v4::SERVER_PORT) && !to.is_multicast(),
+        IpAddr::V6(to) => ports == (v6::CLIENT_PORT, v6::SERVER_PORT) && listens(to, group),
     }
 }
 
 fn listens(to: Ipv6Addr, group: bool) -> bool {
-    !group || to == DHCP6_GROUP
+    !group || to == SERVERS
 }
+
+/// All servers and relays of the link. RFC 8415 §7.1.
+const SERVERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2);

@@ -3,15 +3,18 @@
 //! Owns which message is answered and with what. There are no temporary addresses and no prefixes
 //! to give; a guest that makes addresses of its own needs nothing from here.
 
+mod message;
+
 use std::net::{Ipv6Addr, SocketAddr};
 
-use portreeve_types::Ipv6Link;
-use portreeve_wire::dhcp6::{
-    DHCP6_CLIENT_PORT, DHCP6_SERVER_PORT, Dhcp6Association, Dhcp6Message, Dhcp6Type, Dhcp6Writer,
-    option, status,
+use dhcproto::v6::{
+    CLIENT_PORT, DhcpOption, DhcpOptions, IAAddr, IANA, IAPD, IATA, MessageType, OptionCode,
+    SERVER_PORT, Status, StatusCode, UnknownOption,
 };
+use portreeve_types::Ipv6Link;
 use portreeve_wire::domain_list;
 
+use self::message::{Association, Reply, Request};
 use super::lease::{LeaseChange, LeaseProtocol};
 use crate::drop_reason::DropReason;
 use crate::engine::Engine;
@@ -19,59 +22,49 @@ use crate::limits::MAX_DUID;
 
 /// A message whose options have been checked, as far as they matter here.
 struct Client<'a> {
-    message: Dhcp6Message<'a>,
+    request: Request<'a>,
     /// Who it says it is.
     id: Option<&'a [u8]>,
     /// The server that is meant.
     server: Option<&'a [u8]>,
-    /// What it wants addresses or prefixes for, with the option's code.
-    associations: Vec<(u16, Dhcp6Association<'a>)>,
+    /// What it wants addresses or prefixes for.
+    associations: Vec<Association>,
 }
 
 impl<'a> Client<'a> {
     fn read(message: &'a [u8]) -> Option<Self> {
-        let message = Dhcp6Message::parse(message)?;
-        let id = message.options.get(option::CLIENT_ID);
+        let request = Request::parse(message)?;
+        let id = request.option(OptionCode::ClientId);
         // RFC 8415 §11.1: a type of two bytes and at most 128 more.
         if id.is_some_and(|id| !(3..=MAX_DUID).contains(&id.len())) {
             return None;
         }
-        let wanted = |code: &u16| matches!(*code, option::IA_NA | option::IA_TA | option::IA_PD);
-        let associations = message
-            .options
-            .iter()
-            .filter(|(code, _)| wanted(code))
-            .take(MAX_ASSOCIATIONS)
-            .map(|(code, value)| Some((code, Dhcp6Association::parse(code, value)?)))
-            .collect::<Option<_>>()?;
-        let server = message.options.get(option::SERVER_ID);
-        Some(Self { message, id, server, associations })
+        let associations = request.associations(MAX_ASSOCIATIONS)?;
+        let server = request.option(OptionCode::ServerId);
+        Some(Self { request, id, server, associations })
     }
 
     /// Whether RFC 8415 §16 lets a server with this identifier look at the message at all.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "no other kind is a client's")]
     fn is_for(&self, own: &[u8]) -> bool {
         let (client, server) = (self.id.is_some(), self.server);
-        match self.message.kind {
-            Dhcp6Type::Solicit | Dhcp6Type::Confirm | Dhcp6Type::Rebind => {
+        match self.request.kind {
+            MessageType::Solicit | MessageType::Confirm | MessageType::Rebind => {
                 client && server.is_none()
             }
-            Dhcp6Type::Request | Dhcp6Type::Renew | Dhcp6Type::Release | Dhcp6Type::Decline => {
-                client && server == Some(own)
-            }
-            Dhcp6Type::InformationRequest => {
+            MessageType::Request
+            | MessageType::Renew
+            | MessageType::Release
+            | MessageType::Decline => client && server == Some(own),
+            MessageType::InformationRequest => {
                 self.associations.is_empty() && server.is_none_or(|server| server == own)
             }
-            Dhcp6Type::Advertise | Dhcp6Type::Reply | Dhcp6Type::Reconfigure => false,
+            _ => false,
         }
     }
 
-    fn asks_for(&self, wanted: u16) -> bool {
-        let list = self.message.options.get(option::REQUEST).unwrap_or(&[]);
-        list.chunks_exact(2).any(|code| code == wanted.to_be_bytes())
-    }
-
     fn addresses(&self) -> impl Iterator<Item = Ipv6Addr> {
-        self.associations.iter().flat_map(|(_, ia)| ia.addresses())
+        self.associations.iter().flat_map(|ia| ia.addresses.iter().copied())
     }
 }
 
@@ -93,43 +86,44 @@ impl Engine {
         let Some(reply) = self.dhcp6_answer(&link, &client, mac, &own) else {
             return self.drop(DropReason::DhcpIgnored);
         };
-        let from = SocketAddr::new(link.gateway_link_local.into(), DHCP6_SERVER_PORT);
-        let to = SocketAddr::new(source.into(), DHCP6_CLIENT_PORT);
+        let from = SocketAddr::new(link.gateway_link_local.into(), SERVER_PORT);
+        let to = SocketAddr::new(source.into(), CLIENT_PORT);
         self.configuration_answer(mac, (from, to), &reply.finish());
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "no other kind is a client's")]
     fn dhcp6_answer(
         &mut self,
         link: &Ipv6Link,
         client: &Client<'_>,
         mac: [u8; 6],
         own: &[u8],
-    ) -> Option<Dhcp6Writer> {
-        let kind = client.message.kind;
-        let rapid = kind == Dhcp6Type::Solicit
-            && client.message.options.get(option::RAPID_COMMIT).is_some();
-        let offer = kind == Dhcp6Type::Solicit && !rapid;
-        let answer = if offer { Dhcp6Type::Advertise } else { Dhcp6Type::Reply };
-        let mut out = Dhcp6Writer::new(answer, client.message.transaction);
+    ) -> Option<Reply> {
+        let kind = client.request.kind;
+        let rapid = kind == MessageType::Solicit
+            && client.request.option(OptionCode::RapidCommit).is_some();
+        let offer = kind == MessageType::Solicit && !rapid;
+        let answer = if offer { MessageType::Advertise } else { MessageType::Reply };
+        let mut out = Reply::new(&client.request, answer);
         if let Some(id) = client.id {
-            out.put(option::CLIENT_ID, id);
+            out.put(&DhcpOption::ClientId(id.to_vec()));
         }
-        out.put(option::SERVER_ID, own);
+        out.put(&DhcpOption::ServerId(own.to_vec()));
         match kind {
-            Dhcp6Type::Confirm => self.dhcp6_confirm(client, &mut out)?,
-            Dhcp6Type::Release => self.dhcp6_end(link, client, LeaseChange::Released, &mut out),
-            Dhcp6Type::Decline => self.dhcp6_end(link, client, LeaseChange::Declined, &mut out),
-            Dhcp6Type::Solicit
-            | Dhcp6Type::Request
-            | Dhcp6Type::Renew
-            | Dhcp6Type::Rebind
-            | Dhcp6Type::InformationRequest => {
+            MessageType::Confirm => self.dhcp6_confirm(client, &mut out)?,
+            MessageType::Release => self.dhcp6_end(link, client, LeaseChange::Released, &mut out),
+            MessageType::Decline => self.dhcp6_end(link, client, LeaseChange::Declined, &mut out),
+            MessageType::Solicit
+            | MessageType::Request
+            | MessageType::Renew
+            | MessageType::Rebind
+            | MessageType::InformationRequest => {
                 if rapid {
-                    out.put(option::RAPID_COMMIT, &[]);
+                    out.put(&DhcpOption::RapidCommit);
                 }
                 if offer {
                     // RFC 8415 §18.2.1: nobody need wait for a better offer.
-                    out.put(option::PREFERENCE, &[255]);
+                    out.put(&DhcpOption::Preference(255));
                 }
                 let given = self.dhcp6_associations(link, client, &mut out);
                 if given && !offer {
@@ -138,46 +132,40 @@ impl Engine {
                     self.lease_given(LeaseProtocol::Dhcp6, link.guest.into(), id);
                 }
             }
-            Dhcp6Type::Advertise | Dhcp6Type::Reply | Dhcp6Type::Reconfigure => return None,
+            _ => return None,
         }
         self.dhcp6_options(link, client, &mut out);
         Some(out)
     }
 
     /// Answers every association; whether the address was given to one.
-    fn dhcp6_associations(
-        &self,
-        link: &Ipv6Link,
-        client: &Client<'_>,
-        out: &mut Dhcp6Writer,
-    ) -> bool {
+    fn dhcp6_associations(&self, link: &Ipv6Link, client: &Client<'_>, out: &mut Reply) -> bool {
         let (whole, renew, rebind) = self.lease_times(6);
-        let extends = matches!(client.message.kind, Dhcp6Type::Renew | Dhcp6Type::Rebind);
+        let extends = matches!(client.request.kind, MessageType::Renew | MessageType::Rebind);
         let mut given = false;
-        for (code, ia) in &client.associations {
-            if *code == option::IA_NA && !std::mem::replace(&mut given, true) {
-                out.addresses(ia.id, renew, rebind, |out| {
-                    out.address(link.guest, whole);
-                    // RFC 8415 §18.3.4: what the client holds wrongly it must let go of.
-                    let others = ia.addresses().filter(|&other| other != link.guest && extends);
-                    others.take(MAX_ADDRESSES).for_each(|other| out.address(other, 0));
-                });
-            } else if *code == option::IA_PD {
-                refuse(out, *code, ia, status::NO_PREFIX, "no prefixes here");
+        for ia in &client.associations {
+            if ia.code == OptionCode::IANA && !std::mem::replace(&mut given, true) {
+                // RFC 8415 §18.3.4: what the client holds wrongly it must let go of.
+                let others = ia.addresses.iter().filter(|&&other| other != link.guest && extends);
+                let others = others.take(MAX_ADDRESSES).map(|&other| address(other, 0));
+                let opts = [address(link.guest, whole)].into_iter().chain(others).collect();
+                out.put(&DhcpOption::IANA(IANA { id: ia.id, t1: renew, t2: rebind, opts }));
+            } else if ia.code == OptionCode::IAPD {
+                out.put(&refusal(ia, Status::NoPrefixAvail, "no prefixes here"));
             } else {
-                refuse(out, *code, ia, status::NO_ADDRESSES, "one address, for the first");
+                out.put(&refusal(ia, Status::NoAddrsAvail, "one address, for the first"));
             }
         }
         given
     }
 
     /// RFC 8415 §18.3.3: whether all addresses belong on this link; `None` when there are none.
-    fn dhcp6_confirm(&self, client: &Client<'_>, out: &mut Dhcp6Writer) -> Option<()> {
+    fn dhcp6_confirm(&self, client: &Client<'_>, out: &mut Reply) -> Option<()> {
         client.addresses().next()?;
         if client.addresses().all(|address| self.on_link_v6(address)) {
-            out.status(status::SUCCESS, "");
+            out.put(&status(Status::Success, ""));
         } else {
-            out.status(status::NOT_ON_LINK, "this link has another prefix");
+            out.put(&status(Status::NotOnLink, "this link has another prefix"));
         }
         Some(())
     }
@@ -188,32 +176,35 @@ impl Engine {
         link: &Ipv6Link,
         client: &Client<'_>,
         change: LeaseChange,
-        out: &mut Dhcp6Writer,
+        out: &mut Reply,
     ) {
         let id = client.id.unwrap_or_default();
-        out.status(status::SUCCESS, "");
-        for (code, ia) in &client.associations {
-            let own = *code == option::IA_NA && ia.addresses().any(|other| other == link.guest);
+        out.put(&status(Status::Success, ""));
+        for ia in &client.associations {
+            let own = ia.code == OptionCode::IANA && ia.addresses.contains(&link.guest);
             if !own || !self.lease_ended(LeaseProtocol::Dhcp6, link.guest.into(), id, change) {
-                refuse(out, *code, ia, status::NO_BINDING, "not known here");
+                out.put(&refusal(ia, Status::NoBinding, "not known here"));
             }
         }
     }
 
-    fn dhcp6_options(&self, link: &Ipv6Link, client: &Client<'_>, out: &mut Dhcp6Writer) {
+    fn dhcp6_options(&self, link: &Ipv6Link, client: &Client<'_>, out: &mut Reply) {
         let announce = &self.config.announce;
-        if announce.dns && client.asks_for(option::DNS) {
-            out.put(option::DNS, &link.gateway.octets());
+        if announce.dns && client.request.asks_for(OptionCode::DomainNameServers) {
+            out.put(&DhcpOption::DomainNameServers(vec![link.gateway]));
         }
         let list = domain_list::encode(announce.search.iter().map(String::as_str));
-        if !list.is_empty() && client.asks_for(option::DOMAIN_LIST) {
-            out.put(option::DOMAIN_LIST, &list);
+        if !list.is_empty() && client.request.asks_for(OptionCode::DomainSearchList) {
+            // Not the codec's own variant, which compresses: RFC 8415 §10 has names stand whole.
+            let list = UnknownOption::new(OptionCode::DomainSearchList, list);
+            out.put(&DhcpOption::Unknown(list));
         }
-        if client.message.kind == Dhcp6Type::InformationRequest
-            && client.asks_for(option::REFRESH_TIME)
+        if client.request.kind == MessageType::InformationRequest
+            && client.request.asks_for(OptionCode::InformationRefreshTime)
         {
             // RFC 8415 §7.6: IRT_MINIMUM.
-            out.put(option::REFRESH_TIME, &announce.lease_secs.max(600).to_be_bytes());
+            let least = announce.lease_secs.max(600);
+            out.put(&DhcpOption::InformationRefreshTime(least));
         }
     }
 
@@ -224,16 +215,26 @@ impl Engine {
     }
 }
 
-/// Answers an association with a status and nothing else.
-fn refuse(out: &mut Dhcp6Writer, code: u16, ia: &Dhcp6Association<'_>, why: u16, words: &str) {
-    out.nest(code, |out| {
-        out.bytes(&ia.id);
-        if code != option::IA_TA {
-            // T1 and T2, of which there is nothing to say.
-            out.bytes(&[0; 8]);
-        }
-        out.status(why, words);
-    });
+/// An address that is preferred and valid for `lifetime` seconds.
+fn address(addr: Ipv6Addr, lifetime: u32) -> DhcpOption {
+    let opts = DhcpOptions::new();
+    DhcpOption::IAAddr(IAAddr { addr, preferred_life: lifetime, valid_life: lifetime, opts })
+}
+
+fn status(status: Status, words: &str) -> DhcpOption {
+    DhcpOption::StatusCode(StatusCode { status, msg: words.to_owned() })
+}
+
+/// Answers an association with a status and nothing else: of T1 and T2 there is nothing to say.
+fn refusal(ia: &Association, why: Status, words: &str) -> DhcpOption {
+    let (id, opts) = (ia.id, [status(why, words)].into_iter().collect());
+    if ia.code == OptionCode::IATA {
+        DhcpOption::IATA(IATA { id, opts })
+    } else if ia.code == OptionCode::IAPD {
+        DhcpOption::IAPD(IAPD { id, t1: 0, t2: 0, opts })
+    } else {
+        DhcpOption::IANA(IANA { id, t1: 0, t2: 0, opts })
+    }
 }
 
 /// Associations answered in one message, and addresses taken back in one: with the largest

@@ -7,8 +7,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use portreeve_wire::dhcp4::{DHCP4_CLIENT_PORT, DHCP4_SERVER_PORT};
-use portreeve_wire::dhcp6::{DHCP6_CLIENT_PORT, DHCP6_SERVER_PORT};
+use dhcproto::{v4, v6};
 use portreeve_wire::packet::{IpPacket, Protocol};
 
 use crate::drop_reason::DropReason;
@@ -37,7 +36,7 @@ impl Engine {
         // RFC 2131 §4.1: a client without an address sends from 0.0.0.0.
         let asks = source.is_unspecified()
             && (self.is_group(ip.destination) || self.is_gateway(ip.destination))
-            && ports(ip, packet) == Some((DHCP4_CLIENT_PORT, DHCP4_SERVER_PORT));
+            && ports(ip, packet) == Some((v4::CLIENT_PORT, v4::SERVER_PORT));
         if asks { Ok(false) } else { Err(DropReason::SourceAddress) }
     }
 
@@ -61,7 +60,7 @@ impl Engine {
         if ip.protocol == Protocol::ICMPV6 && (near && source.is_unspecified() || local) {
             return Ok(false);
         }
-        if local && ports(ip, packet) == Some((DHCP6_CLIENT_PORT, DHCP6_SERVER_PORT)) {
+        if local && ports(ip, packet) == Some((v6::CLIENT_PORT, v6::SERVER_PORT)) {
             return Ok(false);
         }
         // Names and services are announced from link-local addresses all day long.

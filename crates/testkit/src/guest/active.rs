@@ -1,4 +1,4 @@
-//! Connections that the guest opens.
+//! What the guest does to connections by itself: it opens, resets and forgets them.
 //!
 //! Owns the opening and what an ICMP error does to one that is still being opened; from then on a
 //! connection is like any other (`tcp.rs`).
@@ -27,6 +27,24 @@ impl GuestTcp {
         let before = self.connections.insert(ends, connection);
         assert!(before.is_none(), "{ends:?} are in use");
         self.dirty.insert(ends);
+    }
+
+    /// Resets a connection from the guest's side.
+    pub fn abort(&mut self, ends: Ends) {
+        if let Some(connection) = self.connections.get_mut(&ends) {
+            connection.aborted = true;
+            connection.socket_mut().abort();
+            self.dirty.insert(ends);
+        }
+    }
+
+    /// Forgets all connections without a word, as a guest that was switched off.
+    pub fn vanish(&mut self) {
+        self.connections.clear();
+        self.dirty.clear();
+        self.timers.clear();
+        self.delayed.clear();
+        self.waiting.clear();
     }
 
     /// Forgets a connection without a word, as a program that was killed with its kernel.

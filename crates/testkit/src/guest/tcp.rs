@@ -36,10 +36,10 @@ pub struct GuestTcp {
     mtu: usize,
     pub(super) connections: BTreeMap<Ends, Connection>,
     pub(super) dirty: BTreeSet<Ends>,
-    timers: BTreeSet<(Instant, Ends)>,
-    delayed: BTreeMap<(Instant, u64), Vec<u8>>,
+    pub(super) timers: BTreeSet<(Instant, Ends)>,
+    pub(super) delayed: BTreeMap<(Instant, u64), Vec<u8>>,
     /// Whose SYN waits: a repeated one waits only once.
-    waiting: BTreeSet<Ends>,
+    pub(super) waiting: BTreeSet<Ends>,
     pub(super) streams: u64,
 }
 
@@ -118,24 +118,6 @@ impl GuestTcp {
     /// Ends of the live connections.
     pub fn ends(&self) -> Vec<Ends> {
         self.connections.keys().copied().collect()
-    }
-
-    /// Resets a connection from the guest's side.
-    pub fn abort(&mut self, ends: Ends) {
-        if let Some(connection) = self.connections.get_mut(&ends) {
-            connection.aborted = true;
-            connection.socket_mut().abort();
-            self.dirty.insert(ends);
-        }
-    }
-
-    /// Forgets all connections without a word, as a guest that was switched off.
-    pub fn vanish(&mut self) {
-        self.connections.clear();
-        self.dirty.clear();
-        self.timers.clear();
-        self.delayed.clear();
-        self.waiting.clear();
     }
 
     /// A packet that arrived whole. Answers go to `out`.

@@ -16,7 +16,6 @@ use super::relay::Wake;
 use super::window::WindowGuard;
 use crate::drop_reason::DropReason;
 use crate::egress::Target;
-use crate::egress::hop_limit_beyond;
 use crate::engine::Engine;
 use crate::engine::event::EgressRefusal;
 use crate::engine::host::{DialFailure, HostOp};
@@ -74,7 +73,7 @@ impl Engine {
             Target::Out(destination) => {
                 self.make_room_for_dial(destination.ip());
                 self.dials.add(id, destination.ip());
-                let hop_limit = hop_limit_beyond(ip.hop_limit);
+                let hop_limit = self.hop_limit_beyond(ip.destination, ip.hop_limit);
                 let to_host = self.host.is_this_host(destination.ip());
                 self.ops.push_back(HostOp::Dial { flow: id, destination, hop_limit, to_host });
                 self.tcp_rearm(id, Wake::Phase);

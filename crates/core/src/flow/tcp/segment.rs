@@ -92,6 +92,13 @@ impl Engine {
         let offload = self.segments_offloaded(ip.destination.is_ipv6());
         let Some(tcp) = self.flows.get_mut(id).and_then(Flow::tcp_mut) else { return };
         tcp.last_heard = now;
+        if let Some(answer) = tcp.challenge(header) {
+            let key = FlowKey::tcp(
+                SocketAddr::new(ip.source, header.source_port),
+                SocketAddr::new(ip.destination, header.destination_port),
+            );
+            return self.outbox.segment(&key, &answer);
+        }
         let segment = &mut packet[ip.payload.clone()];
         // Only the SYN that the socket will take may say where the window is and how large segments
         // are; any other would lead the guard astray.
@@ -143,10 +150,7 @@ impl Engine {
         let Some(endpoint) = tcp.endpoint.as_mut() else { return };
         let before = endpoint.status();
         let sent = match self.stack.ingest(endpoint, packet, now) {
-            Ok(Some(answer)) => {
-                let upper = self.outbox.reply(answer);
-                upper.and_then(|at| TcpHeader::parse(&answer[at..]))
-            }
+            Ok(Some(answer)) => self.outbox.reply(answer),
             Ok(None) => None,
             Err(StackFault) => return self.tcp_fault(id),
         };
@@ -172,6 +176,26 @@ impl Engine {
 }
 
 impl Tcp {
+    /// The answer to a SYN on a connection that stands. RFC 5961 §4.2: a guest that has forgotten
+    /// it, and opens it anew, answers in turn with a reset. smoltcp would say nothing at all.
+    fn challenge(&self, header: &TcpHeader) -> Option<ControlSegment> {
+        let (sequence, acknowledgement) = self.last_sent;
+        // One that is repeated within the handshake is answered by the SYN-ACK, repeated too.
+        let repeated = header.sequence.wrapping_add(1) == acknowledgement;
+        let opens = header.syn && !header.ack && !header.rst && !repeated;
+        let stands = self.last_sent != (0, 0)
+            && self.endpoint.as_ref().is_some_and(|e| !e.awaits_syn() && !e.status().closed);
+        (opens && stands).then(|| ControlSegment {
+            source_port: header.destination_port,
+            destination_port: header.source_port,
+            sequence,
+            acknowledgement: Some(acknowledgement),
+            reset: false,
+            fin: false,
+            window: self.guard.window(acknowledgement),
+        })
+    }
+
     /// Whether a SYN is one that the socket takes: the one it listens for, the answer to ours, or
     /// one that crossed it.
     fn takes_syn(&self, header: &TcpHeader) -> bool {
