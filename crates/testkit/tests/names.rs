@@ -6,7 +6,7 @@ use std::time::Duration;
 use portreeve_core::{CloseReason, Event, HostNetwork, UpstreamOp};
 use portreeve_testkit::packet::flag;
 use portreeve_testkit::script::Script;
-use portreeve_testkit::{App, Outcome, Pair, PairSpec, Reading, Service};
+use portreeve_testkit::{App, Outcome, Pair, PairSpec, Service};
 use portreeve_types::StaticRecord;
 
 const SOON: Duration = Duration::from_millis(50);
@@ -176,12 +176,20 @@ fn a_stream_on_which_nothing_moves_is_ended() {
 fn garbage_on_a_stream_costs_nothing_but_the_stream() {
     let mut pair = pair();
     let server = gateway(&pair, false);
-    // It does not read what it is told about it, either.
-    let app = App { reading: Reading::Paused, ..App::source(200_000) };
-    let ends = pair.guest_connect(server, app);
-    pair.run_for(Duration::from_secs(40));
+    let mut script = Script::connecting(&mut pair, 4000, server, 100);
+    let mut state = 1u32;
+    for _ in 0..300 {
+        let garbage: Vec<u8> = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        })
+        .take(1000)
+        .collect();
+        script.say(&mut pair, &garbage);
+    }
     assert!(pair.engine.name_server().is_some_and(|server| server.waiting() <= 64));
-    pair.guest.tcp.abort(ends);
+    let reset = script.segment(flag::RST, &[]);
+    script.send(&mut pair, &reset);
     pair.assert_quiescent();
 }
 
