@@ -127,13 +127,16 @@ impl Stream {
     /// Bytes written which the other side's kernel has not acknowledged; after
     /// [`shutdown_write`](Self::shutdown_write) a FIN not yet acknowledged counts as one.
     ///
+    /// A connection that is over, by a reset as a rule, has nothing left to acknowledge.
+    ///
     /// For a unix socket it is the kernel memory of what the other side has not read: greater
     /// than the bytes, and zero when all is read.
     ///
     /// # Errors
     /// `InvalidInput` for a socket that listens.
     pub fn unsent(&self) -> io::Result<usize> {
-        sys::unsent(self.fd.as_fd())
+        let unsent = sys::unsent(self.fd.as_fd())?;
+        Ok(if unsent > 0 && sys::is_over(self.fd.as_fd()) { 0 } else { unsent })
     }
 
     /// Takes the error the kernel keeps for this socket, if there is one.

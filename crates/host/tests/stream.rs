@@ -238,6 +238,17 @@ fn a_full_socket_pushes_back_and_nothing_is_lost() {
     eventually("all is acknowledged, the FIN too", || near.unsent().unwrap() == 0);
 }
 
+/// The kernel goes on counting what it has thrown away, and nobody will ever acknowledge it.
+#[test]
+fn nothing_waits_on_a_socket_that_was_reset() {
+    let (near, far) = connected();
+    while near.write(&[0; 1 << 16]).is_ok() {}
+    assert!(near.unsent().unwrap() > 0);
+    far.reset();
+    wait(&near, PollFlags::HUP);
+    assert_eq!(near.unsent().unwrap(), 0);
+}
+
 #[test]
 fn an_urgent_byte_stays_in_the_stream() {
     let (stream, client) = with_client();

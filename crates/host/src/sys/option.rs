@@ -190,6 +190,25 @@ pub(crate) fn unsent(fd: BorrowedFd<'_>) -> io::Result<usize> {
     Ok(usize::try_from(bytes).unwrap_or_default())
 }
 
+/// Whether a TCP connection is no more: reset, given up, or closed by both sides.
+pub(crate) fn is_over(fd: BorrowedFd<'_>) -> bool {
+    /// The kernel's `TCP_CLOSE`.
+    const CLOSED: u8 = 7;
+    let mut state = 0_u8;
+    let mut length: libc::socklen_t = 1;
+    // SAFETY: TCP_INFO writes at most `length` bytes of a `tcp_info`, whose first is the state.
+    let result = unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            (&raw mut state).cast(),
+            &raw mut length,
+        )
+    };
+    result == 0 && length == 1 && state == CLOSED
+}
+
 /// Who connected to a unix socket.
 pub(crate) fn peer_credentials(fd: BorrowedFd<'_>) -> io::Result<PeerCredentials> {
     let mut found = libc::ucred { pid: 0, uid: 0, gid: 0 };

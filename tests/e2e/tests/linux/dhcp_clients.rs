@@ -199,6 +199,47 @@ fn dhcpcd() {
     });
 }
 
+/// All three at once: DHCPv4, DHCPv6 and router advertisements.
+#[test]
+fn systemd_networkd() {
+    isolated(|network| {
+        let Some(_internet) = ready(network, "networkctl", "systemd") else { return };
+        let link = "/run/systemd/netif/links/$(cat /sys/class/net/eth0/ifindex)";
+        let address = "ip -6 addr show dev eth0 scope global -tentative | grep -q inet6";
+        let guest = configured(
+            &format!(
+                "mkdir -p /run/systemd/network /run/systemd/netif/leases \
+                 /run/systemd/netif/links /run/systemd/netif/lldp
+                 chown -R systemd-network /run/systemd/netif
+                 printf '[Match]\\nName=eth0\\n[Network]\\nDHCP=yes\\nIPv6AcceptRA=yes\\n\
+                 [DHCPv4]\\nUseMTU=yes\\nUseDomains=yes\\n' >/run/systemd/network/10.network
+                 # In a container it waits for no udev.
+                 mount -t sysfs -o ro none /sys
+                 container=test /lib/systemd/systemd-networkd 3>&- &
+                 {}; {}
+                 sed -n 's/^ADDRESS=/address=/p; s/^ROUTER=/router=/p; s/^MTU=/mtu=/p; \
+                 s/^DNS=/dns=/p; s/^DOMAIN_SEARCH_LIST=/search=/p' \
+                 /run/systemd/netif/leases/* >$D/said
+                 grep '^DNS=' {link} | sed 's/^DNS=/all=/' >>$D/said",
+                wait_for(&format!("grep -q ADMIN_STATE=configured {link}")),
+                wait_for(address),
+            ),
+            "",
+        );
+        let gateways = Family::BOTH.map(|family| guest.gateway(family).to_string());
+        assert_eq!(guest.said("router"), gateways[0]);
+        assert_eq!(guest.said("mtu"), MTU);
+        guest.check(Family::V4);
+        assert!(gateways.iter().all(|gateway| guest.said("all").contains(gateway)));
+        // Whichever of its addresses the kernel prefers.
+        let out = SocketAddr::new(Internet::server(Family::V6, 1), 80);
+        let seen = guest.run.ask(&format!("tcp seen {out}"));
+        let own: SocketAddr = seen.rsplit(' ').next().unwrap().parse().unwrap();
+        guest.works(Family::V6, own.ip());
+        guest.run.finish();
+    });
+}
+
 /// RFC 4862 and RFC 8106, by the kernel.
 #[test]
 fn the_kernel_by_router_advertisements() {

@@ -140,6 +140,37 @@ fn who_is_not_there_is_known_at_once() {
 }
 
 #[test]
+fn a_firewalls_refusals_are_refusals() {
+    if !has_tool("nft", "nftables") {
+        return;
+    }
+    isolated(|network| {
+        let Some((internet, _servers, run)) = online(network, &["hush", "line@80", "line@81"])
+        else {
+            return;
+        };
+        for rule in [
+            "reject with tcp reset",
+            "reject with icmpx port-unreachable",
+            "reject with icmpx host-unreachable",
+            "reject with icmpx admin-prohibited",
+        ] {
+            let table = "add table inet t; delete table inet t; table inet t { chain in { \
+                         type filter hook input priority 0; tcp dport 80 RULE; }; }";
+            internet.servers().run(|| nft(&table.replace("RULE", rule)));
+            for family in Family::BOTH {
+                let (outcome, took) = run.ask_timed(&format!("tcp connect {}", at(family, 80)));
+                let direct = TcpStream::connect(at(family, 80)).unwrap_err();
+                assert_eq!(outcome, errno(&direct), "{rule} {family:?}");
+                assert!(took < AT_ONCE, "{rule} {family:?}: {took} ms");
+                run.expect(&format!("tcp line {}", at(family, 81)), "hello");
+            }
+        }
+        run.finish();
+    });
+}
+
+#[test]
 fn without_a_way_out_the_network_is_unreachable() {
     isolated(|network| {
         if !network.is_own() {
