@@ -3,12 +3,15 @@
 //! Owns names, defaults and help texts. Specifications are parsed here so that a wrong one is shown
 //! with a caret under the wrong part before anything starts.
 
+pub(crate) mod network;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use network::{AddressArgs, DnsArgs, EgressArgs};
 use portreeve_types::SourceMode;
 
 /// Exit code for our own failures, as Docker's.
@@ -34,13 +37,13 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run a command in a network of its own and publish its ports on this host
+    /// Run a command in a network of its own, with a way out, and publish its ports on this host
     ///
     /// The command gets a new network namespace (and, for an ordinary user, a user namespace in
     /// which it keeps its own user), a network device and addresses. Exit status: the command's
     /// own, 128+n when it died of signal n, 127 when it was not found, 126 when it could not be
     /// executed, 125 when portreeve itself failed.
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Show on this machine what portreeve does, and how fast: no arguments, nothing else needed
     ///
     /// Starts a server in a guest and is its client: moves bytes both ways over TCP and UDP, IPv4
@@ -82,16 +85,6 @@ pub(crate) struct RunArgs {
     /// A name for the guest: its host name, and the name shown for it
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
-    /// Largest packet on the guest's link, in bytes
-    #[arg(long, value_name = "N", default_value_t = 1500,
-          value_parser = clap::value_parser!(u16).range(576..=65_520))]
-    pub(crate) mtu: u16,
-    /// Give the guest no IPv6
-    #[arg(long, conflicts_with = "ipv6_only")]
-    pub(crate) ipv4_only: bool,
-    /// Give the guest no IPv4
-    #[arg(long)]
-    pub(crate) ipv6_only: bool,
     /// Whom the guest sees as the client of a published port
     #[arg(long, value_name = "MODE", default_value = "gateway")]
     pub(crate) source: Source,
@@ -109,6 +102,12 @@ pub(crate) struct RunArgs {
     /// Do not print the published ports
     #[arg(short, long)]
     pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) egress: EgressArgs,
+    #[command(flatten)]
+    pub(crate) dns: DnsArgs,
+    #[command(flatten)]
+    pub(crate) addresses: AddressArgs,
     /// The command to run, and its arguments
     #[arg(
         required = true,

@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     report::set_up(&cli);
     let Cli { command, .. } = cli;
     let result = match command {
-        Command::Run(args) => run::run(args),
+        Command::Run(args) => run::run(*args),
         Command::Demo(args) => demo::run(&args),
         Command::DemoGuest { bytes } => demo::serve_as_guest(bytes),
     };

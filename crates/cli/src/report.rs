@@ -13,11 +13,13 @@ use tracing_subscriber::EnvFilter;
 use crate::args::{Cli, OUR_FAILURE};
 
 /// Why the command failed, and with which exit code.
+#[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) exit_code: u8,
     message: Message,
 }
 
+#[derive(Debug)]
 enum Message {
     Plain { what: String, help: Option<String> },
     Diagnostic(Box<dyn miette::Diagnostic + Send + Sync>),

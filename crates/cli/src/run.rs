@@ -3,7 +3,7 @@
 //! Owns the order of it. The guest is made before any thread starts; every port is bound before
 //! the command does; what the command sent is delivered before the engine stops.
 
-use portreeve::{Drained, Engine, Handle, Tap, free_addressing};
+use portreeve::{Announce, DnsName, Drained, Engine, Handle, Tap, host_search};
 use portreeve_sandbox::{ResolvConf, Sandbox, SandboxOptions};
 use portreeve_types::{Addressing, Limits, PublishItem, PublishSpec, PublishedPort};
 
@@ -14,11 +14,14 @@ use crate::report::{self, Failure, PortsFile};
 /// Runs the command to its end and returns its exit code.
 pub(crate) fn run(args: RunArgs) -> Result<u8, Failure> {
     let specs = parse_specs(&args.publish)?;
-    let addressing = addressing(&args)?;
+    let addressing = args.addresses.addressing()?;
+    let mut dns = args.dns.config();
+    let search = dns.search.take().unwrap_or_else(host_search);
+    dns.search = Some(search.clone());
     let mut options = SandboxOptions::new(args.command.clone());
     options.addressing = addressing.clone();
     options.hostname = args.name.clone();
-    options.resolver = Some(resolver(&addressing));
+    options.resolver = Some(resolver(&addressing, &search));
     options.terminal = true;
     let mut sandbox = Sandbox::prepare(options)?;
     for warning in sandbox.warnings() {
@@ -29,7 +32,7 @@ pub(crate) fn run(args: RunArgs) -> Result<u8, Failure> {
         report::warning(format_args!("raising the limit of open files: {error}"));
     }
     let tap = sandbox.take_tap().ok_or_else(|| Failure::ours("the guest has no network device"))?;
-    let tap = Tap::from_fd(tap).map_err(Failure::ours)?.with_mtu(args.mtu);
+    let tap = Tap::from_fd(tap).map_err(Failure::ours)?.with_mtu(args.addresses.mtu);
     let limits = Limits {
         connect_timeout_ms: u64::try_from(args.connect_timeout.as_millis()).unwrap_or(u64::MAX),
         ..Limits::default()
@@ -39,6 +42,9 @@ pub(crate) fn run(args: RunArgs) -> Result<u8, Failure> {
         .addressing(addressing)
         .limits(limits)
         .source(args.source.into())
+        .egress(args.egress.egress())
+        .dns(Some(dns))
+        .announce(Announce { hostname: args.name.clone(), ..Announce::default() })
         .start()
         .map_err(Failure::ours)?;
     let ports = publish(&engine, &specs)?;
@@ -81,23 +87,14 @@ fn parse_specs(texts: &[String]) -> Result<Vec<PublishSpec>, Failure> {
     Ok(specs)
 }
 
-fn addressing(args: &RunArgs) -> Result<Addressing, Failure> {
-    let mut addressing = free_addressing();
-    addressing.mtu = args.mtu;
-    if args.ipv4_only {
-        addressing.ipv6 = None;
-    }
-    if args.ipv6_only {
-        addressing.ipv4 = None;
-    }
-    addressing.validate().map_err(|error| Failure::ours(format_args!("--mtu: {error}")))?;
-    Ok(addressing)
-}
-
-fn resolver(addressing: &Addressing) -> ResolvConf {
+/// What the guest's `/etc/resolv.conf` says: its gateway answers.
+fn resolver(addressing: &Addressing, search: &[DnsName]) -> ResolvConf {
     let v4 = addressing.ipv4.map(|link| link.gateway.into());
     let v6 = addressing.ipv6.map(|link| link.gateway.into());
-    ResolvConf { nameservers: v4.into_iter().chain(v6).collect(), search: Vec::new() }
+    ResolvConf {
+        nameservers: v4.into_iter().chain(v6).collect(),
+        search: search.iter().map(ToString::to_string).collect(),
+    }
 }
 
 fn publish(engine: &Handle, specs: &[PublishSpec]) -> Result<Vec<PublishedPort>, Failure> {

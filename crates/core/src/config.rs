@@ -3,7 +3,7 @@
 //! Owns the union of the user's configuration and the facts that the shell found out about its
 //! link. Parsing and validation are the types crate's.
 
-use portreeve_types::{Addressing, Egress, Limits, SourceMode};
+use portreeve_types::{Addressing, Announce, DnsConfig, Egress, Limits, SourceMode};
 
 /// What the link to the guest can take unfinished, and its MTU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,10 +26,14 @@ impl LinkOffloads {
 pub struct Config {
     /// Addresses of the guest and of the gateway that stands for the engine.
     pub addressing: Addressing,
+    /// What the guest is told beyond its addresses, when it asks.
+    pub announce: Announce,
     /// Bounds of every table, queue and buffer.
     pub limits: Limits,
     /// Source that guests see where a published port names none.
     pub source: SourceMode,
+    /// The gateway's name server; `None` for a gateway without one.
+    pub dns: Option<DnsConfig>,
     /// What the guest's own connections may do.
     pub egress: Egress,
     /// What the link can take.
@@ -44,8 +48,10 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             addressing: Addressing::default(),
+            announce: Announce::default(),
             limits: Limits::default(),
             source: SourceMode::Gateway,
+            dns: Some(DnsConfig::default()),
             egress: Egress::default(),
             link: LinkOffloads::NONE,
             seed: [0x9e37_79b9_7f4a_7c15, 0xf39c_c060_5ced_c834],

@@ -83,6 +83,10 @@ drop_reasons! {
     MappingEvicted => "mapping_evicted",
     /// A datagram or echo message of the host for which there is no mapping any more.
     NoMapping => "no_mapping",
+    /// A DHCP or DHCPv6 message that is malformed.
+    DhcpMalformed => "dhcp_malformed",
+    /// A DHCP or DHCPv6 message that is not for this server, or not from its guest.
+    DhcpIgnored => "dhcp_ignored",
     /// The queue of datagrams for the guest is full.
     DatagramQueueFull => "datagram_queue_full",
     /// The queue of answers made by the engine itself is full.

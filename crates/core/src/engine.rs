@@ -8,6 +8,7 @@ pub(crate) mod event;
 pub(crate) mod host;
 pub(crate) mod ingest;
 pub(crate) mod timers;
+mod view;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -24,12 +25,14 @@ use crate::flow::table::FlowTable;
 use crate::flow::tcp::Dials;
 use crate::flow::tcp::stack::TcpStack;
 use crate::flow::udp::ClientKey;
-use crate::flow::{Body, FlowId, FlowSummary};
+use crate::flow::{Body, FlowId};
 use crate::fragment::reassembly::Reassembly;
+use crate::gateway::GatewayState;
+use crate::gateway::names::Names;
 use crate::limits::MAX_FRAME_LEN;
 use crate::metrics::Counters;
 use crate::outbox::Outbox;
-use crate::publish::{EphemeralPorts, PublishTable, PublishedEntry};
+use crate::publish::{EphemeralPorts, PublishTable};
 use crate::rings::{HeapRings, RingSource};
 use crate::seed::Seed;
 use command::{Command, CommandError, Reply};
@@ -49,6 +52,8 @@ use timers::Timers;
 /// - [`handle_accepted`](Self::handle_accepted), [`handle_datagram`](Self::handle_datagram),
 ///   [`handle_mapped_datagram`](Self::handle_mapped_datagram),
 ///   [`handle_undeliverable`](Self::handle_undeliverable),
+///   [`handle_name_response`](Self::handle_name_response),
+///   [`handle_name_failure`](Self::handle_name_failure),
 ///   [`handle_host_event`](Self::handle_host_event): what the host's sockets did;
 /// - [`handle_host_network`](Self::handle_host_network): what the host's network looks like, once
 ///   before anything else and whenever it has changed;
@@ -59,7 +64,8 @@ use timers::Timers;
 /// 1. [`poll_host_op`](Self::poll_host_op) until `None`, moving bytes for every
 ///    [`HostOp::Relay`] through [`from_guest`](Self::from_guest) and
 ///    [`to_guest`](Self::to_guest);
-/// 2. [`poll_datagram`](Self::poll_datagram) until `None`;
+/// 2. [`poll_datagram`](Self::poll_datagram) and [`poll_name_op`](Self::poll_name_op) until
+///    `None`;
 /// 3. [`poll_guest_frame`](Self::poll_guest_frame) until 0 or until the link is full;
 /// 4. [`poll_event`](Self::poll_event) until `None`;
 /// 5. [`poll_timeout`](Self::poll_timeout) for how long to sleep.
@@ -87,6 +93,7 @@ pub struct Engine {
     /// Connections of the guest whose destinations have yet to answer.
     pub(crate) dials: Dials,
     pub(crate) host: HostView,
+    pub(crate) names: Names,
     pub(crate) outbox: Outbox,
     pub(crate) datagrams: DatagramBatch,
     pub(crate) fragments: Reassembly,
@@ -96,6 +103,7 @@ pub struct Engine {
     /// Flows that may have a frame for the guest.
     egress: VecDeque<FlowId>,
     pub(crate) neighbor_retry: Option<Instant>,
+    pub(crate) gateway: GatewayState,
     pub(crate) events: EventLog,
     pub(crate) counters: Counters,
 }
@@ -127,6 +135,7 @@ impl Engine {
             mappings: Mappings::default(),
             dials: Dials::default(),
             host: HostView::default(),
+            names: Names::new(&config),
             outbox: Outbox::new(
                 addressing.gateway_mac.0,
                 addressing.guest_mac.map(|mac| mac.0),
@@ -146,6 +155,7 @@ impl Engine {
             relay: VecDeque::new(),
             egress: VecDeque::new(),
             neighbor_retry: None,
+            gateway: GatewayState::default(),
             events: EventLog::new(limits.event_backlog),
             counters: Counters::new(),
             seed,
@@ -203,6 +213,7 @@ impl Engine {
     pub fn handle_host_network(&mut self, network: &HostNetwork, now: Instant) {
         self.advance(now);
         self.host.set_addresses(network.addresses.iter().copied());
+        self.names_follow(network);
     }
 
     /// Something happened on the host's side. Names of flows that are gone are ignored.
@@ -248,8 +259,13 @@ impl Engine {
             flow.in_relay = false;
             // A flow may outlive its host socket; then nobody is left to move bytes.
             let moves = |phase: Phase| phase.takes_from_host() || phase.gives_to_host();
-            if flow.tcp().is_some_and(|tcp| moves(tcp.phase)) {
+            let Some(tcp) = flow.tcp().filter(|tcp| moves(tcp.phase)) else { continue };
+            if tcp.names.is_none() {
                 return Some(HostOp::Relay(id));
+            }
+            self.names_relay(id);
+            if let Some(op) = self.ops.pop_front() {
+                return Some(op);
             }
         }
         None
@@ -294,61 +310,6 @@ impl Engine {
         self.events.pop()
     }
 
-    /// Counters so far.
-    pub fn counters(&self) -> Counters {
-        let mut counters = self.counters.clone();
-        counters.add_drops(DropReason::ControlQueueFull, self.outbox.overflow);
-        counters
-    }
-
-    /// A published port, while it exists.
-    pub fn published(&self, id: PublishId) -> Option<&PublishedEntry> {
-        self.published.get(id)
-    }
-
-    /// All live flows. Walks the table.
-    pub fn flows(&self) -> impl Iterator<Item = FlowSummary> {
-        self.flows.iter().filter_map(crate::flow::Flow::summary)
-    }
-
-    /// One flow, while it lives.
-    pub fn flow(&self, id: FlowId) -> Option<FlowSummary> {
-        self.flows.get(id)?.summary()
-    }
-
-    /// Where a TCP flow stands, while it lives.
-    pub fn phase(&self, id: FlowId) -> Option<Phase> {
-        self.flows.get(id)?.tcp().map(|tcp| tcp.phase)
-    }
-
-    /// Number of live flows, TIME-WAIT not counted.
-    pub fn flow_count(&self) -> usize {
-        self.flows.active()
-    }
-
-    /// Number of the guest's own UDP ports and echo identifiers, each with a host socket.
-    pub fn mapping_count(&self) -> usize {
-        self.mappings.count()
-    }
-
-    /// Number of the guest's connections whose destinations have yet to answer.
-    pub fn dial_count(&self) -> usize {
-        self.dials.len()
-    }
-
-    /// Number of 4-tuples in TIME-WAIT.
-    pub fn time_wait_count(&self) -> usize {
-        self.flows.time_wait()
-    }
-
-    /// Whether nothing is left to do or to wait for: no flow, no frame, no order.
-    pub fn is_quiescent(&self) -> bool {
-        self.flows.active() == 0
-            && self.outbox.is_empty()
-            && self.ops.is_empty()
-            && self.datagrams.is_empty()
-    }
-
     pub(crate) fn mark_egress(&mut self, id: FlowId) {
         if let Some(flow) = self.flows.get_mut(id)
             && !std::mem::replace(&mut flow.in_egress, true)
@@ -389,7 +350,7 @@ impl Engine {
         }
     }
 
-    fn advance(&mut self, now: Instant) {
+    pub(crate) fn advance(&mut self, now: Instant) {
         self.now = self.now.max(now);
     }
 

@@ -38,8 +38,12 @@ pub use engine::host::{
 };
 pub use flow::state::{Action, Phase, PhaseEvent, transition};
 pub use flow::{FlowId, FlowKind, FlowSummary};
+pub use gateway::lease::{LeaseChange, LeaseProtocol};
 pub use limits::MAX_FRAME_LEN;
 pub use metrics::Counters;
+pub use portreeve_dns::{
+    AnswerSource, Carrier, DnsCounters, DnsEvent, DnsServer, ExchangeId, Framer, UpstreamOp, frame,
+};
 pub use portreeve_types::Instant;
 pub use publish::PublishedEntry;
 pub use rings::{HeapRings, LeaseId, Ring, RingLease, RingSource};

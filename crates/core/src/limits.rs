@@ -34,6 +34,9 @@ pub(crate) const TIME_WAIT_ENTRIES: usize = 65_536;
 /// A guest that closes its window still answers probes, so this catches only one that is gone.
 pub(crate) const GUEST_SILENT: Duration = Duration::from_secs(120);
 
+/// A stream to the gateway's name server on which nothing moves ends after so many seconds.
+pub(crate) const NAMES_IDLE_SECS: u64 = 30;
+
 /// How long bytes that a guest sent before it reset may wait for a client that does not read.
 pub(crate) const RESET_LINGER: Duration = Duration::from_secs(60);
 
@@ -45,6 +48,26 @@ pub(crate) const RING_IDLE: Duration = Duration::from_secs(1);
 
 /// How often the guest's hardware address is asked for while it is unknown.
 pub(crate) const NEIGHBOR_RETRY: Duration = Duration::from_millis(200);
+
+/// IPv6 addresses of the guest's own making that are remembered: more than an interface has at once
+/// with a stable and a few temporary ones (RFC 8981 §3.4).
+pub(crate) const GUEST_ADDRESSES: usize = 16;
+
+/// Longest client identifier: what one option holds.
+pub(crate) const MAX_CLIENT_ID: usize = 255;
+
+/// Longest DHCPv6 identifier. RFC 8415 §11.1.
+pub(crate) const MAX_DUID: usize = 130;
+
+/// How old a router advertisement may be before the guest's next frame brings another.
+pub(crate) const ADVERT_REFRESH: Duration = Duration::from_secs(600);
+
+/// Seconds the gateway is the guest's default router for: the longest there is (RFC 8319 §4), for
+/// no timer repeats it while the guest is silent.
+pub(crate) const ROUTER_LIFETIME: u16 = 65_535;
+
+/// Seconds a prefix is valid, and addresses in it preferred. RFC 4861 §6.2.1.
+pub(crate) const PREFIX_LIFETIMES: (u32, u32) = (2_592_000, 604_800);
 
 /// Ports the engine dials from when the client's own number is taken. RFC 6056 §3.2.
 pub(crate) const EPHEMERAL_PORTS: std::ops::RangeInclusive<u16> = 1024..=65_535;

@@ -30,6 +30,8 @@ pub struct Counters {
     pub datagrams_to_guest: u64,
     /// Datagrams and echo messages of the guest handed out for the host.
     pub datagrams_from_guest: u64,
+    /// Addresses that the guest declined because somebody else has them.
+    pub leases_declined: u64,
     drops: Vec<u64>,
 }
 

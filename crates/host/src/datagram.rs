@@ -67,12 +67,12 @@ impl UdpSocket {
             sys::bind_interface(fd.as_fd(), interface)?;
         }
         // Set before it can receive: a datagram taken earlier would not know where it came to.
-        set_options(fd.as_fd(), family)
+        let segments = set_options(fd.as_fd(), family)
             .map_err(|error| HostError::new("setsockopt", address, error))?;
         rustix::net::bind(&fd, &address).map_err(fault("bind"))?;
         let local = sys::local_addr(fd.as_fd())
             .map_err(|error| HostError::new("getsockname", address, error))?;
-        Ok(Self::new(fd, family, local))
+        Ok(Self::new(fd, family, local, segments))
     }
 
     /// Binds a socket for datagrams of the guest to an ephemeral port of the wildcard of IPv6 or
@@ -99,10 +99,10 @@ impl UdpSocket {
             sys::refuse_foreign_groups(fd.as_fd(), family)
         };
         set().map_err(fault("setsockopt"))?;
-        join_received(fd.as_fd());
+        let segments = sys::join_received(fd.as_fd()).is_ok();
         options.bind(fd.as_fd(), family)?;
         let local = sys::local_addr(fd.as_fd()).map_err(fault("getsockname"))?;
-        Ok(Self::new(fd, family, local))
+        Ok(Self::new(fd, family, local, segments))
     }
 
     /// A socket for one question to `server` and its answer.
@@ -116,9 +116,11 @@ impl UdpSocket {
         UdpExchange::open(server, options)
     }
 
-    fn new(fd: OwnedFd, family: AddressFamily, local: SocketAddr) -> Self {
-        let fragmentation = FragmentationMode::default();
-        Self { fd, family, local, fragmentation, unsegmented: AtomicUsize::new(usize::MAX) }
+    /// `segments`: whether the kernel joins and splits datagrams (Linux 5.0).
+    fn new(fd: OwnedFd, family: AddressFamily, local: SocketAddr, segments: bool) -> Self {
+        // An older one would take no notice of the wish to split and send one long datagram.
+        let unsegmented = AtomicUsize::new(if segments { usize::MAX } else { 0 });
+        Self { fd, family, local, fragmentation: FragmentationMode::default(), unsegmented }
     }
 
     /// Takes over a UDP socket that is bound already.
@@ -139,8 +141,8 @@ impl UdpSocket {
         }
         let family = sockopt::socket_domain(&fd).map_err(|errno| fault(errno.into()))?;
         sys::make_nonblocking(fd.as_fd()).map_err(fault)?;
-        set_options(fd.as_fd(), family).map_err(fault)?;
-        Ok(Self::new(fd, family, local))
+        let segments = set_options(fd.as_fd(), family).map_err(fault)?;
+        Ok(Self::new(fd, family, local, segments))
     }
 
     /// The address and port in use.
@@ -201,19 +203,15 @@ impl AsFd for UdpSocket {
     }
 }
 
-fn set_options(fd: BorrowedFd<'_>, family: AddressFamily) -> io::Result<()> {
+/// Sets the options of a socket that clients send to and returns whether the kernel joins and
+/// splits datagrams.
+fn set_options(fd: BorrowedFd<'_>, family: AddressFamily) -> io::Result<bool> {
     sys::set_datagram_options(fd, family)?;
     sys::tell_arrival(fd, family)?;
-    join_received(fd);
     // Wishes: the kernel gives at most net.core.rmem_max and wmem_max.
     sockopt::set_socket_recv_buffer_size(fd, RECEIVE_BUFFER)?;
     sockopt::set_socket_send_buffer_size(fd, SEND_BUFFER)?;
-    Ok(())
-}
-
-/// Asks for datagrams joined to save calls. Linux before 5.0 cannot, and all goes on without.
-fn join_received(fd: BorrowedFd<'_>) {
-    let _ = sys::join_received(fd);
+    Ok(sys::join_received(fd).is_ok())
 }
 
 /// Whether a datagram may leave from an address: what came to a group is answered from the

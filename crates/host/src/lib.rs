@@ -1,8 +1,8 @@
 //! Host sockets: listeners, streams and datagrams, with the options the engine needs.
 //!
 //! Owns the descriptors of sockets on the host and how the kernel is asked about them. Never
-//! blocks (but for `HostWatch::wait`), keeps no queue of its own, decides nothing about flows and knows nothing of the
-//! engine. Every descriptor is non-blocking and close-on-exec.
+//! blocks (but for `HostWatch::wait`), keeps no queue of its own, decides nothing about flows and
+//! knows nothing of the engine. Every descriptor is non-blocking and close-on-exec.
 //!
 //! One file per kind of socket: `listen` (TCP), `listen_unix`, `dial` and `stream`, `datagram`
 //! (UDP), `ping` (echo requests), `icmp` (errors to clients). Beside them: `outbound`, the options

@@ -84,6 +84,10 @@ pub(crate) fn family_of(v6: bool) -> AddressFamily {
 
 /// What a socket does with long IPv4 datagrams at present. Over IPv6 each datagram says so
 /// itself, by a control message.
+///
+/// A router's "too big" about an IPv4 datagram that comes back after the mode has changed to
+/// fragments is kept by the kernel, which learns the MTU from it, and not reported: the next
+/// such datagram fails at once.
 #[derive(Debug, Default)]
 pub(crate) struct FragmentationMode {
     forbidden: AtomicBool,

@@ -16,7 +16,7 @@ use rustix::net::{AddressFamily, Protocol, RecvFlags, SocketFlags, SocketType, i
 
 use crate::error::HostError;
 use crate::outbound::{Fragmentation, FragmentationMode, OutboundOptions, family_of};
-use crate::report::{self, SocketErrorReport, despite_reports, is_report};
+use crate::report::{self, Fault, SocketErrorReport, despite_reports, is_report};
 use crate::sys::{self, Outgoing, SendControl};
 
 /// How echo requests leave the host.
@@ -44,6 +44,8 @@ pub struct PingSocket {
     family: AddressFamily,
     kind: PingKind,
     identifier: u16,
+    /// The address it is bound to, if it is.
+    source: Option<IpAddr>,
     fragmentation: FragmentationMode,
 }
 
@@ -79,7 +81,8 @@ impl PingSocket {
             identifier = sys::local_addr(fd.as_fd()).map_err(fault("getsockname"))?.port();
         }
         let fragmentation = FragmentationMode::default();
-        Ok(Self { fd, family, kind, identifier, fragmentation })
+        let source = options.bind_address;
+        Ok(Self { fd, family, kind, identifier, source, fragmentation })
     }
 
     /// Which kind of socket it is.
@@ -126,6 +129,21 @@ impl PingSocket {
             sys::send_many::<1>(self.fd.as_fd(), self.family, std::iter::once(outgoing))
         })?;
         Ok(())
+    }
+
+    /// Makes a report, as [`recv_error`](Self::recv_error) has them, of the fault that
+    /// [`send`](Self::send) answered for this message: with the path MTU if that was too small.
+    /// Its payload is the message as the guest wrote it. None for `WouldBlock` and for what was
+    /// no request.
+    pub fn explain(
+        &self,
+        message: &[u8],
+        destination: IpAddr,
+        fault: &io::Error,
+    ) -> Option<SocketErrorReport> {
+        let destination = SocketAddr::new(destination.to_canonical(), 0);
+        let fault = Fault { error: fault, destination, source: self.source, payload: message };
+        report::of_fault(self.fd.as_fd(), &fault)
     }
 
     /// Receives one echo reply into `buf`, from the type on, and returns its length and who it is

@@ -12,9 +12,20 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::net::{SocketFlags, SocketType};
 
 use crate::sys;
+
+/// A call that sent nothing, and what it should have sent.
+pub(crate) struct Fault<'a> {
+    pub(crate) error: &'a io::Error,
+    pub(crate) destination: SocketAddr,
+    /// The address to leave from, if it was asked for.
+    pub(crate) source: Option<IpAddr>,
+    pub(crate) payload: &'a [u8],
+}
 
 /// Who reported an error.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -89,6 +100,43 @@ pub(crate) fn next(fd: BorrowedFd<'_>) -> io::Result<Option<SocketErrorReport>> 
     }
 }
 
+/// The report of a fault of this host's, with the path MTU if that was too small; none when it is
+/// none of the datagram's.
+pub(crate) fn of_fault(fd: BorrowedFd<'_>, fault: &Fault<'_>) -> Option<SocketErrorReport> {
+    let errno = fault.error.raw_os_error().filter(|errno| *errno != libc::EAGAIN)?;
+    let too_long = errno == libc::EMSGSIZE;
+    let mtu = || path_mtu(fd, fault.source, fault.destination).ok();
+    Some(SocketErrorReport {
+        destination: fault.destination,
+        local: fault.source,
+        errno,
+        origin: ErrorOrigin::Local,
+        icmp_type: 0,
+        icmp_code: 0,
+        offender: None,
+        mtu: if too_long { mtu() } else { None },
+        payload: fault.payload[..fault.payload.len().min(PAYLOAD)].to_vec(),
+    })
+}
+
+/// The path MTU to a destination as the kernel knows it, in bytes of the whole packet. Asked of
+/// a socket made for it and connected, since only those can be asked.
+fn path_mtu(
+    like: BorrowedFd<'_>,
+    source: Option<IpAddr>,
+    destination: SocketAddr,
+) -> io::Result<u32> {
+    let (kind, flags) = (SocketType::DGRAM, SocketFlags::CLOEXEC);
+    let family = sys::family(destination.ip());
+    let probe = rustix::net::socket_with(family, kind, flags, None)?;
+    sys::bind_like(probe.as_fd(), like)?;
+    if let Some(source) = source {
+        rustix::net::bind(&probe, &SocketAddr::new(source, 0))?;
+    }
+    rustix::net::connect(&probe, &destination)?;
+    sys::path_mtu(probe.as_fd(), family)
+}
+
 /// Makes a call again if what it returned may have been the echo of a report: the kernel keeps
 /// one such error and the first call takes it away. `seen` tells whether there was one.
 pub(crate) fn despite_reports<T>(
@@ -112,10 +160,12 @@ pub(crate) fn despite_reports<T>(
 }
 
 /// How often a call is made that goes on failing in the same way. Where the call itself may be
-/// at fault, the second time is taken for proof: each further one would cost as much again.
+/// at fault, few times are taken for proof, for each costs as much again; those that hit upon
+/// another report every time are rare.
 fn tries_for(error: &io::Error) -> u32 {
     match error.raw_os_error() {
-        Some(libc::EMSGSIZE | libc::EACCES | libc::ENETUNREACH | libc::EHOSTUNREACH) => 2,
+        Some(libc::EMSGSIZE) => 2,
+        Some(libc::EACCES | libc::ENETUNREACH | libc::EHOSTUNREACH) => 3,
         _ => 4,
     }
 }

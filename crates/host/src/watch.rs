@@ -79,7 +79,8 @@ impl HostWatch {
     /// misses nothing, for later changes are told by the next wait.
     ///
     /// # Errors
-    /// When the kernel cannot be asked, or the file not be watched any longer.
+    /// When the kernel cannot be asked, or the file not be watched any longer
+    /// (`fs.inotify.max_user_watches`): this watch may be deaf from then on, so make a new one.
     pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<HostChange> {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut change = HostChange::default();
@@ -129,7 +130,8 @@ fn route_socket() -> Result<OwnedFd, Errno> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let kind = SocketType::RAW;
     let fd = rustix::net::socket_with(AddressFamily::NETLINK, kind, flags, None)?;
-    // No protocol is NETLINK_ROUTE. Links too: an interface that goes down takes its IPv4 routes along without a word.
+    // No protocol is NETLINK_ROUTE. Links too: an interface that goes down takes its IPv4 routes
+    // along without a word.
     let groups = libc::RTMGRP_LINK
         | libc::RTMGRP_IPV4_IFADDR
         | libc::RTMGRP_IPV4_ROUTE

@@ -34,6 +34,20 @@ fn peer(address: &str) -> Peer {
     peer
 }
 
+/// Receives, whatever interrupts it: with a timeout the kernel does not go on by itself.
+fn recv_from(peer: &Peer, buf: &mut [u8]) -> (usize, SocketAddr) {
+    loop {
+        match peer.recv_from(buf) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            received => return received.unwrap(),
+        }
+    }
+}
+
+fn recv(peer: &Peer, buf: &mut [u8]) -> usize {
+    recv_from(peer, buf).0
+}
+
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
@@ -74,7 +88,7 @@ fn all_lengths_pass(socket: &UdpSocket, peer: &Peer) {
     for length in [0, 1, 1472, 1473, 9000, 65_507] {
         let payload = pattern(length);
         assert_eq!(socket.send_batch(&one(&payload, to, SendOptions::default())).unwrap(), 1);
-        let (received, from) = peer.recv_from(&mut buf).unwrap();
+        let (received, from) = recv_from(peer, &mut buf);
         assert_eq!(&buf[..received], payload, "{length} bytes to {to}");
         assert_eq!(from.port(), socket.local_addr().port());
         peer.send_to(&payload, from).unwrap();
@@ -201,7 +215,7 @@ fn equal_lengths_leave_as_one_and_arrive_as_many() {
         assert_eq!(socket.send_batch(&batch).unwrap(), expected.len());
         let mut buf = [0; 2000];
         for payload in &expected {
-            let length = plain.recv(&mut buf).unwrap();
+            let length = recv(&plain, &mut buf);
             assert_eq!(&buf[..length], payload);
         }
         batch.clear();
@@ -242,7 +256,7 @@ fn segments_that_do_not_fit_leave_one_by_one() {
             });
             assert_eq!(socket.send_batch(&batch).unwrap(), 10);
             for at in 0..10u8 {
-                let received = peer.recv(&mut buf).unwrap();
+                let received = recv(&peer, &mut buf);
                 assert_eq!(buf[..received], vec![at; length]);
             }
         }
@@ -330,7 +344,7 @@ fn what_is_too_long_for_a_router_is_reported_with_its_mtu() {
         assert_eq!(socket.send_batch(&batch).unwrap(), 1);
         let mut buf = [0; 2000];
         for expected in [1450, 1400 - header, 1450] {
-            assert_eq!(peer.recv(&mut buf).unwrap(), expected);
+            assert_eq!(recv(&peer, &mut buf), expected);
         }
     }
 }
@@ -368,7 +382,40 @@ fn faults_belong_to_the_datagram_that_has_them() {
     }
     assert!(batch.is_empty());
     for _ in 0..8 {
-        assert_eq!(peer.recv(&mut [0; 8]).unwrap(), 4);
+        assert_eq!(recv(&peer, &mut [0; 8]), 4);
+    }
+}
+
+#[test]
+fn what_a_firewall_forbids_is_a_fault_of_that_datagram() {
+    let Some(host) = Namespace::new() else { return };
+    let rules = "add table inet t; \
+        add chain inet t out { type filter hook output priority 0; }; \
+        add rule inet t out udp dport 9 drop";
+    if !host.nft(rules) {
+        return;
+    }
+    for (v6, address) in [(false, "127.0.0.1"), (true, "::1")] {
+        let (socket, peer) =
+            host.run(|| (outbound(v6), peer(&SocketAddr::new(ip(address), 0).to_string())));
+        let mut batch = SendBatch::new();
+        batch.push(b"good", peer.local_addr().unwrap(), None);
+        batch.push(b"bad!", SocketAddr::new(ip(address), 9), None);
+        batch.push(b"bad!", SocketAddr::new(ip(address), 9), None);
+        batch.push(b"good", peer.local_addr().unwrap(), None);
+        assert_eq!(socket.send_batch(&batch).unwrap(), 1);
+        batch.skip(1);
+        for _ in 0..2 {
+            let fault = socket.send_batch(&batch).unwrap_err();
+            assert_eq!(fault.raw_os_error(), Some(Errno::PERM.raw_os_error()));
+            let report = socket.explain(&batch, &fault).unwrap();
+            assert_eq!((report.destination.port(), report.payload.as_slice()), (9, &b"bad!"[..]));
+            batch.skip(1);
+        }
+        assert_eq!(socket.send_batch(&batch).unwrap(), 1);
+        for _ in 0..2 {
+            assert_eq!(recv(&peer, &mut [0; 8]), 4);
+        }
     }
 }
 
@@ -379,7 +426,7 @@ fn an_exchange_is_between_two() {
     let exchange = UdpSocket::exchange(server.local_addr().unwrap(), &options).unwrap();
     exchange.send(b"question").unwrap();
     let mut buf = [0; 16];
-    let (_, from) = server.recv_from(&mut buf).unwrap();
+    let (_, from) = recv_from(&server, &mut buf);
     assert_eq!(from, exchange.local_addr().unwrap());
     peer("127.0.0.1:0").send_to(b"spoofed", from).unwrap();
     server.send_to(b"answer", from).unwrap();

@@ -163,6 +163,9 @@ fn errors_on_the_way_are_reported_alike() {
             assert!(belongs(&socket, &too_long.payload, echo, &long[8..]));
             let fault = socket.send(&long, ip(far), &forbidden).unwrap_err();
             assert_eq!(fault.raw_os_error(), Some(Errno::MSGSIZE.raw_os_error()));
+            let near = chain.near.run(|| socket.explain(&long, ip(far), &fault)).unwrap();
+            assert_eq!((near.origin, near.mtu), (ErrorOrigin::Local, Some(1400)));
+            assert_eq!(near.payload, long[..1280]);
             socket.send(&long, ip(far), &PingOptions::default()).unwrap();
             assert_eq!(receive(&socket).0.len(), long.len(), "in fragments it passes");
             // The kernel forgets the MTU it has learned, for the other kind of socket.

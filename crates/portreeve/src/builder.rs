@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::sync::mpsc::sync_channel;
 
 use portreeve_core::{Config, LinkOffloads};
-use portreeve_link::Link;
 use portreeve_host::{OutboundOptions, RESOLV_CONF, UdpSocket};
-use portreeve_types::{Addressing, Egress, Limits, SourceMode};
+use portreeve_link::Link;
+use portreeve_types::{Addressing, Announce, DnsConfig, Egress, Limits, SourceMode};
 
 use crate::driver::Driver;
 use crate::engine::Engine;
@@ -15,7 +15,6 @@ use crate::handle::Handle;
 use crate::watch::Watch;
 
 /// Collects what an engine is made with; [`start`](Self::start) makes it.
-#[derive(Default)]
 #[must_use = "a builder does nothing until `start`"]
 pub struct EngineBuilder {
     link: Option<Box<dyn Link>>,
@@ -23,8 +22,26 @@ pub struct EngineBuilder {
     limits: Limits,
     source: SourceMode,
     egress: Egress,
+    dns: Option<DnsConfig>,
+    announce: Announce,
     resolv_conf: Option<PathBuf>,
     name: Option<String>,
+}
+
+impl Default for EngineBuilder {
+    fn default() -> Self {
+        Self {
+            link: None,
+            addressing: Addressing::default(),
+            limits: Limits::default(),
+            source: SourceMode::default(),
+            egress: Egress::default(),
+            dns: Some(DnsConfig::default()),
+            announce: Announce::default(),
+            resolv_conf: None,
+            name: None,
+        }
+    }
 }
 
 impl EngineBuilder {
@@ -60,6 +77,20 @@ impl EngineBuilder {
         self
     }
 
+    /// The name server on the gateway; `None` for a gateway without one. The default forwards to
+    /// the host's own name servers.
+    pub fn dns(mut self, dns: Option<DnsConfig>) -> Self {
+        self.dns = dns;
+        self
+    }
+
+    /// What the gateway tells a guest that asks by DHCP, DHCPv6 or router solicitation, beyond its
+    /// addresses. A search list that is empty here is the name server's.
+    pub fn announce(mut self, announce: Announce) -> Self {
+        self.announce = announce;
+        self
+    }
+
     /// Where the host's name servers are written; the default is `/etc/resolv.conf`. It is read
     /// again when it changes.
     pub fn resolv_conf(mut self, path: impl Into<PathBuf>) -> Self {
@@ -86,6 +117,18 @@ impl EngineBuilder {
         addressing.validate()?;
         self.limits.validate()?;
         self.egress.validate()?;
+        self.announce.validate()?;
+        let dns = self.dns.map(|dns| {
+            crate::names::with_local_names(dns, &addressing, &self.announce, &self.egress)
+        });
+        let mut announce = self.announce;
+        if let Some(dns) = &dns {
+            dns.validate()?;
+            if announce.search.is_empty() {
+                let search = dns.search.iter().flatten();
+                announce.search = search.map(ToString::to_string).collect();
+            }
+        }
         try_outbound(&self.egress)?;
         let watch = Watch::new(self.resolv_conf.unwrap_or_else(|| RESOLV_CONF.into()))?;
         let mut seed = [0u8; 16];
@@ -94,6 +137,8 @@ impl EngineBuilder {
         let mailbox_size = self.limits.mailbox;
         let config = Config {
             addressing,
+            announce,
+            dns,
             limits: self.limits,
             source: self.source,
             egress: self.egress,

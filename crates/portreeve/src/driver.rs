@@ -14,6 +14,7 @@ mod lingering;
 mod listeners;
 pub(crate) mod mailbox;
 mod mappings;
+mod names;
 mod reports;
 mod streams;
 
@@ -41,12 +42,15 @@ use lingering::Lingering;
 use listeners::Listeners;
 use mailbox::Order;
 use mappings::Mappings;
+use names::NameExchanges;
 use streams::Streams;
 
 const LINK: Token = Token(0);
 const WAKER: Token = Token(1);
-/// Listeners' tokens go up from here, flows' from [`FLOWS`].
+/// Listeners' tokens go up from here, those of questions to name servers from [`NAMES`], flows'
+/// from [`FLOWS`].
 const LISTENERS: usize = 1 << 8;
+const NAMES: usize = 1 << 23;
 const FLOWS: usize = 1 << 24;
 
 /// Readiness taken from the kernel at once.
@@ -88,6 +92,7 @@ pub(crate) struct Driver {
     lingering: Lingering,
     datagrams: Datagrams,
     mappings: Mappings,
+    names: NameExchanges,
     /// How the guest's own traffic leaves the host.
     egress: Egress,
     subscribers: Vec<Subscriber>,
@@ -147,6 +152,7 @@ impl Driver {
             lingering: Lingering::default(),
             datagrams: Datagrams::new(),
             mappings: Mappings::default(),
+            names: NameExchanges::default(),
             egress,
             subscribers: Vec::new(),
             drain: None,
@@ -192,6 +198,7 @@ impl Driver {
         let busy = self.link_state.readable && !self.link_state.gone
             || !self.again.is_empty()
             || self.orders_left
+            || self.names.any_ready()
             || self.listeners.any_ready()
             || ((self.listeners.any_ready_udp() || self.mappings.any_ready())
                 && datagrams::has_room(&self.core))
@@ -223,12 +230,11 @@ impl Driver {
                     self.link_state.writable |= event.is_writable();
                 }
                 WAKER => ordered = true,
-                Token(token) if token >= FLOWS => {
-                    match self.streams.note(token - FLOWS, event) {
-                        Some(id) => self.again.push_back(id),
-                        None => self.mappings.note(token - FLOWS, event),
-                    }
-                }
+                Token(token) if token >= FLOWS => match self.streams.note(token - FLOWS, event) {
+                    Some(id) => self.again.push_back(id),
+                    None => self.mappings.note(token - FLOWS, event),
+                },
+                Token(token) if token >= NAMES => self.names.note(token - NAMES),
                 Token(token) => self.listeners.note(token - LISTENERS, event),
             }
         }
@@ -241,6 +247,7 @@ impl Driver {
         self.accept_clients(now);
         self.take_datagrams(now);
         self.take_mapped(now);
+        self.take_name_answers(now);
         self.core.handle_timeout(now);
         for _ in 0..self.again.len() {
             if let Some(id) = self.again.pop_front() {
@@ -251,6 +258,7 @@ impl Driver {
             self.take_frames(now);
             self.carry_out_ops(now);
             self.send_datagrams(now);
+            self.ask_name_servers(now);
             if self.hand_out_frames() == 0 {
                 break;
             }
@@ -262,6 +270,7 @@ impl Driver {
         self.check_stuck(now);
         self.check_drain(now);
         while let Some(event) = self.core.poll_event() {
+            crate::event::log(&event);
             self.publish_event(&Event::Engine(event));
         }
     }

@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use portreeve_core::CommandError;
 use portreeve_host::HostError;
 use portreeve_types::{
-    AddressingError, EgressError, LimitsError, PublishId, PublishRequestError,
+    AddressingError, AnnounceError, DnsConfigError, EgressError, LimitsError, PublishId,
+    PublishRequestError,
 };
 
 /// The engine could not be started.
@@ -28,6 +29,12 @@ pub enum StartError {
     /// What was asked of the guest's own connections contradicts itself.
     #[error("the guest's own connections: {0}")]
     Egress(#[from] EgressError),
+    /// What is announced to the guest cannot be.
+    #[error("what the guest is told: {0}")]
+    Announce(#[from] AnnounceError),
+    /// The name server's configuration contradicts itself.
+    #[error("the name server: {0}")]
+    Dns(#[from] DnsConfigError),
     /// The guest's own traffic cannot leave as asked.
     #[error("the guest's traffic cannot leave as asked: {0}")]
     Outbound(HostError),

@@ -49,6 +49,20 @@ pub enum Event {
     },
 }
 
+/// Puts decisions about the guest's own traffic into the program's log. Addresses and names stand
+/// in it, so it is for whoever asked for that much.
+pub(crate) fn log(event: &portreeve_core::Event) {
+    match event {
+        portreeve_core::Event::EgressRefused { protocol, guest, destination, reason } => {
+            let reason = reason.label();
+            tracing::debug!(protocol, %guest, %destination, reason, "refused to the guest");
+        }
+        portreeve_core::Event::Name(event) => tracing::debug!(?event, "name server"),
+        portreeve_core::Event::Lease { .. } => tracing::debug!(?event, "address configuration"),
+        _ => {}
+    }
+}
+
 /// Events of one engine from the moment of subscription on.
 #[derive(Debug)]
 pub struct Events {

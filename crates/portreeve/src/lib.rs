@@ -57,6 +57,7 @@ mod engine;
 mod error;
 mod event;
 mod handle;
+mod names;
 mod publish;
 mod sys;
 mod watch;
@@ -68,6 +69,7 @@ pub use engine::Engine;
 pub use error::{PublishError, StartError, UnpublishError};
 pub use event::{Event, Events};
 pub use handle::{Drained, Handle};
+pub use names::host_search;
 
 pub use portreeve_core::{
     CloseReason, Counters, DialFailure, DropReason, EgressRefusal, Event as EngineEvent, FlowId,
@@ -79,7 +81,8 @@ pub use portreeve_link::{
     Capabilities, Link, MAX_FRAME_LEN, MemoryLink, MemoryOptions, MemoryPeer, Tap, TapOptions,
 };
 pub use portreeve_types::{
-    Addressing, Egress, HostAccess, HostBind, HostEndpoint, HostPorts, Ipv4Link, Ipv6Link, Limits, Listen, MacAddr,
+    Addressing, Announce, DnsConfig, DnsName, DnsStrategy, Egress, HostAccess, HostBind,
+    HostEndpoint, HostPorts, Ipv4Link, Ipv6Link, Limits, Listen, MacAddr, NameServerAddr,
     PublishId, PublishItem, PublishRequest, PublishSpec, PublishedPort, SourceMode, SpecError,
-    Transport, UdpFiltering,
+    StaticRecord, Transport, UdpFiltering,
 };

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use portreeve_wire::checksum;
 use portreeve_wire::ethernet::{ETHERNET_HEADER_LEN, EtherType, EthernetHeader};
-use portreeve_wire::packet::{Fragment, IpHeader, Protocol};
+use portreeve_wire::packet::{DEFAULT_HOP_LIMIT, Fragment, IpHeader, Protocol};
 use portreeve_wire::tcp::TCP_HEADER_LEN;
 use portreeve_wire::udp::{UDP_HEADER_LEN, emit_header};
 
@@ -135,10 +135,24 @@ pub fn fragments(
     identification: u32,
 ) -> Vec<Vec<u8>> {
     let upper = datagram(from, to, payload);
+    pieces(from.ip(), to.ip(), Protocol::UDP, &upper, mtu, identification)
+}
+
+/// Upper-layer bytes as packets of at most `mtu` bytes.
+pub fn pieces(
+    from: IpAddr,
+    to: IpAddr,
+    protocol: u8,
+    upper: &[u8],
+    mtu: usize,
+    identification: u32,
+) -> Vec<Vec<u8>> {
     let header = if from.is_ipv6() { 40 } else { 20 };
-    let packet = |piece: &[u8], fragment| ip(from.ip(), to.ip(), Protocol::UDP, piece, fragment);
+    let packet = |piece: &[u8], fragment| {
+        with_hop_limit(ip(from, to, protocol, piece, fragment), DEFAULT_HOP_LIMIT)
+    };
     if header + upper.len() <= mtu {
-        return vec![packet(&upper, None)];
+        return vec![packet(upper, None)];
     }
     let step = (mtu - header - if from.is_ipv6() { 8 } else { 0 }) & !7;
     let count = upper.len().div_ceil(step);
@@ -150,6 +164,30 @@ pub fn fragments(
             packet(piece, Some(Fragment { identification, offset, more }))
         })
         .collect()
+}
+
+/// A packet with another hop limit.
+pub fn with_hop_limit(mut packet: Vec<u8>, hop_limit: u8) -> Vec<u8> {
+    if packet[0] >> 4 == 6 {
+        packet[7] = hop_limit;
+    } else {
+        packet[8] = hop_limit;
+        fill_header_checksum(&mut packet);
+    }
+    packet
+}
+
+/// An IPv4 packet that may be cut on its way, or may not.
+pub fn with_dont_fragment(mut packet: Vec<u8>, dont_fragment: bool) -> Vec<u8> {
+    packet[6] = packet[6] & !0x40 | if dont_fragment { 0x40 } else { 0 };
+    fill_header_checksum(&mut packet);
+    packet
+}
+
+fn fill_header_checksum(packet: &mut [u8]) {
+    packet[10..12].fill(0);
+    let sum = checksum::finish(checksum::sum(&packet[..20]));
+    packet[10..12].copy_from_slice(&sum.to_be_bytes());
 }
 
 /// An Ethernet frame around an IP packet, the EtherType by the packet's version.

@@ -3,24 +3,28 @@
 //! Owns the loop that the driver owns in production, and the checks that hold after every step.
 //! The same seed and the same calls give the same run: [`Pair::trace`] says so in one number.
 
+mod outbound;
 mod spec;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use portreeve_core::{Command, Config, Engine, Event, Instant, MAX_FRAME_LEN, Reply, RingSource};
+use portreeve_core::{
+    Command, Config, Engine, Event, HostDatagram, Instant, MAX_FRAME_LEN, Reply, RingSource,
+};
 use portreeve_types::{PublishId, SourceMode, Transport};
 use portreeve_wire::{VIRTIO_NET_HDR_LEN, VirtioNetHdr};
 
 use crate::app::App;
 use crate::guest::Guest;
-use crate::host::client::{Client, ClientSpec};
 use crate::host::datagram::ClientDatagram;
+use crate::host::stream::{ClientSpec, HostStream};
 use crate::host::{ClientId, FakeHost};
 use crate::link::LinkDirection;
 use crate::random::Random;
 use crate::trace::Trace;
 
+pub use outbound::Outcome;
 pub use spec::{PairSpec, client_spec};
 
 /// The simulation.
@@ -46,6 +50,8 @@ pub struct Pair {
     trace: Trace,
     random: Random,
     spins: u32,
+    /// Ports that the guest has used for connections of its own.
+    guest_ports: u16,
     frame: Vec<u8>,
 }
 
@@ -81,6 +87,7 @@ impl Pair {
             trace: Trace::default(),
             random: Random::new(seed ^ 4),
             spins: 0,
+            guest_ports: 0,
             frame: vec![0; MAX_FRAME_LEN],
         }
     }
@@ -105,7 +112,21 @@ impl Pair {
         guest_port: u16,
         source: Option<SourceMode>,
     ) -> PublishId {
-        match self.command(Command::Publish { transport, guest_port, source }) {
+        self.publish_at(transport, guest_port, source, None)
+    }
+
+    /// Publishes a port that listens at this address of the host.
+    ///
+    /// # Panics
+    /// When the engine refuses.
+    pub fn publish_at(
+        &mut self,
+        transport: Transport,
+        guest_port: u16,
+        source: Option<SourceMode>,
+        host: Option<SocketAddr>,
+    ) -> PublishId {
+        match self.command(Command::Publish { transport, guest_port, source, host }) {
             Ok(Reply::Published(id, _)) => id,
             other => panic!("a publish was answered by {other:?}"),
         }
@@ -145,7 +166,7 @@ impl Pair {
     }
 
     /// A client.
-    pub fn client(&self, id: ClientId) -> &Client {
+    pub fn client(&self, id: ClientId) -> &HostStream {
         self.host.client(id)
     }
 
@@ -215,6 +236,8 @@ impl Pair {
         assert!(self.engine.is_quiescent(), "the engine is not at rest\n{left}");
         assert_eq!(self.engine.time_wait_count(), 0, "4-tuples are left\n{left}");
         assert_eq!(self.engine.flows().count(), 0, "flows are left\n{left}");
+        assert_eq!(self.engine.mapping_count(), 0, "mappings are left\n{left}");
+        assert_eq!(self.engine.dial_count(), 0, "dials are left\n{left}");
         assert_eq!(self.host.open_sockets(), 0, "sockets are left\n{left}");
         let deadline = self.engine.poll_timeout();
         assert_eq!(deadline, None, "the engine waits for something\n{left}");
@@ -313,19 +336,15 @@ impl Pair {
             self.host.carry_out(op, &mut self.engine, self.now);
         }
         while let Some(datagram) = self.engine.poll_datagram() {
-            self.trace.bytes(datagram.payload);
-            self.host.udp.received.push(ClientDatagram {
-                publish: datagram.publish,
-                client: datagram.client,
-                local: datagram.local,
-                payload: datagram.payload.to_vec(),
-            });
+            self.trace.bytes(payload_of(&datagram));
+            self.host.send(datagram);
         }
         while self.to_guest.has_room() {
             let length = self.engine.poll_guest_frame(&mut self.frame, self.now);
             if length == 0 {
                 break;
             }
+            self.check_answer(length);
             self.to_guest.send(self.frame[..length].to_vec(), self.now);
             // A frame may let something else happen, as the end of a flow.
             while let Some(op) = self.engine.poll_host_op() {
@@ -347,6 +366,11 @@ impl Pair {
     fn check(&self) {
         let limits = &self.config.limits;
         assert!(self.engine.flow_count() <= limits.max_flows, "more flows than allowed");
+        assert!(self.engine.mapping_count() <= limits.max_mappings, "more mappings than allowed");
+        assert!(self.host.world.most <= limits.max_mappings, "more sockets of mappings");
+        assert!(self.engine.dial_count() <= limits.max_dials, "more dials than allowed");
+        assert!(self.host.outside.most_pending <= limits.max_dials, "more dials at once");
+        assert_eq!(self.engine.dial_count(), self.host.outside.pending(), "dials are in step");
         assert!(self.engine.datagram_room() <= limits.datagram_queue_bytes);
         assert_eq!(
             self.engine.counters().drops(portreeve_core::DropReason::StackFault),
@@ -360,6 +384,12 @@ impl Pair {
         self.trace.number(self.now.as_micros());
         self.host.trace(&mut self.trace);
         self.trace.value()
+    }
+}
+
+const fn payload_of<'a>(datagram: &HostDatagram<'a>) -> &'a [u8] {
+    match *datagram {
+        HostDatagram::Published { payload, .. } | HostDatagram::Mapped { payload, .. } => payload,
     }
 }
 

@@ -59,6 +59,32 @@ impl Script {
         script
     }
 
+    /// Opens a connection from a port of the guest.
+    ///
+    /// # Panics
+    /// When the destination does not accept within a second.
+    pub fn connecting(pair: &mut Pair, port: u16, remote: SocketAddr, sequence: u32) -> Self {
+        pair.guest.scripted.insert(port);
+        let local = SocketAddr::new(pair.guest.address(remote.is_ipv6()), port);
+        let mut script =
+            Self { local, remote, sequence, expected: 0, window: 0xffff, received: Vec::new() };
+        let mut syn = script.syn_ack();
+        syn.flags = flag::SYN;
+        script.send(pair, &syn);
+        pair.run_until(Duration::from_secs(1), |pair| !pair.guest.segments.is_empty());
+        let Some((header, answer)) = pair.guest.segments.pop_front() else {
+            panic!("run_until saw a segment")
+        };
+        assert!(header.syn && header.ack, "the destination accepts");
+        script.expected = answer.sequence.wrapping_add(1);
+        script.received.push(answer);
+        let acknowledge = script.segment(flag::ACK, &[]);
+        script.send(pair, &acknowledge);
+        pair.run_for(TURN);
+        script.listen(pair);
+        script
+    }
+
     /// The answer to the SYN, with the options of a modern stack.
     pub fn syn_ack(&self) -> Segment {
         let mut segment = self.segment(flag::SYN | flag::ACK, &[]);

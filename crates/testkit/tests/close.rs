@@ -307,7 +307,7 @@ fn an_idle_connection_costs_no_work() {
 fn unpublish_lets_connections_drain_or_resets_them() {
     for connections in [Unpublish::Drain, Unpublish::Reset] {
         let (mut pair, client) = open(PairSpec::default(), false, App::ECHO, App::open(5000));
-        let publish = pair.client(client).spec.publish;
+        let publish = pair.client(client).publish();
         let other = pair.publish_tcp(80);
         let bystander = pair.connect(other, App::open(5000));
         pair.run_for(SOON);
@@ -355,7 +355,7 @@ fn idle_limits_end_what_they_should_and_nothing_else() {
     spec.config.limits.tcp_idle_secs = 100;
     spec.config.limits.half_close_idle_secs = 50;
     let (mut pair, open_client) = open(spec, false, App::open(0), App::open(0));
-    let port = pair.client(open_client).spec.publish;
+    let port = pair.client(open_client).publish();
     let half = pair.connect(port, App::source(10));
     let slow = Reading::Slow { bytes: 4096, every: Duration::from_secs(30) };
     pair.guest.listen(81, Listener::new(App::open(600_000)));

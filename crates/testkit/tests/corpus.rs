@@ -52,6 +52,12 @@ fn frames() {
 }
 
 #[test]
+fn dhcp() {
+    replay("dhcp", fuzz::fuzz_dhcp);
+    smoke("dhcp", fuzz::fuzz_dhcp);
+}
+
+#[test]
 fn tcp_front() {
     replay("tcp_front", fuzz::fuzz_tcp_front);
     smoke("tcp_front", fuzz::fuzz_tcp_front);

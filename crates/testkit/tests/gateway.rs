@@ -140,7 +140,7 @@ fn neighbour_solicitations_are_answered_for_both_gateway_addresses() {
 }
 
 #[test]
-fn the_gateway_answers_echo_and_nobody_else_does() {
+fn the_gateway_answers_echo_and_asks_the_world_for_the_rest() {
     let mut pair = Pair::new(PairSpec::default());
     for is_v6 in [false, true] {
         let (guest, gateway) = (pair.guest.address(is_v6), pair.guest.gateway(is_v6));
@@ -165,6 +165,7 @@ fn the_gateway_answers_echo_and_nobody_else_does() {
                 let frame = ethernet(pair.guest.nic.mac, pair.guest.nic.gateway_mac, &packet);
                 let back = answers(&mut pair, &frame);
                 assert_eq!(back.len(), usize::from(answered));
+                assert_eq!(pair.engine.poll_datagram().is_some(), !answered, "sent on");
                 if let Some(back) = back.first() {
                     let at = if is_v6 { 54 } else { 34 };
                     assert_eq!(back[at], if is_v6 { 129 } else { 0 });
@@ -236,4 +237,22 @@ fn a_flood_of_questions_fills_one_queue_and_nothing_else() {
     pair.run_until(Duration::from_secs(5), |pair| pair.client(client).is_done());
     assert_eq!(pair.client(client).peer.check.length(), 100_000);
     pair.assert_quiescent();
+}
+
+/// RFC 3021: both addresses of a /31 are hosts', and neither is a broadcast address.
+#[test]
+fn a_link_of_two_addresses_works() {
+    for (guest, gateway) in [(0, 1), (1, 0)] {
+        let mut spec = PairSpec::default();
+        let link = spec.config.addressing.ipv4.as_mut().unwrap();
+        link.prefix_len = 31;
+        (link.guest, link.gateway) = ([10, 1, 1, guest].into(), [10, 1, 1, gateway].into());
+        let mut pair = Pair::new(spec);
+        pair.guest.listen(80, Listener::new(App::ECHO));
+        let port = pair.publish_tcp(80);
+        let client = pair.connect_with(client_spec(port, App::source(1000), false));
+        pair.run_until(Duration::from_millis(200), |pair| pair.client(client).is_done());
+        assert_eq!(pair.client(client).peer.check.length(), 1000);
+        pair.assert_quiescent();
+    }
 }

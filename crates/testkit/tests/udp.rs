@@ -358,11 +358,11 @@ fn the_longest_datagram_that_fragments_can_make_is_no_trap() {
 }
 
 #[test]
-fn fragments_of_anything_else_are_refused() {
+fn fragments_of_what_is_never_cut_are_refused() {
     for v6 in [false, true] {
         let mut pair = Pair::new(PairSpec::default());
         let (guest, gateway) = (pair.guest.address(v6), pair.guest.gateway(v6));
-        for protocol in [Protocol::TCP, Protocol::ICMP, Protocol::ICMPV6, 47] {
+        for protocol in [Protocol::TCP, 47, 50, 132] {
             let fragment = Fragment { identification: 1, offset: 0, more: true };
             pair.guest.send_packet(&ip(guest, gateway, protocol, &[0; 64], Some(fragment)));
         }
@@ -464,9 +464,11 @@ fn events_tell_of_each_mapping_once() {
 }
 
 #[test]
-fn a_guest_may_not_send_datagrams_elsewhere() {
+fn a_guest_that_may_open_nothing_sends_no_datagrams_elsewhere() {
     for v6 in [false, true] {
-        let mut pair = Pair::new(PairSpec::default());
+        let mut spec = PairSpec::default();
+        spec.config.egress.enabled = false;
+        let mut pair = Pair::new(spec);
         let from = SocketAddr::new(pair.guest.address(v6), 5000);
         let targets: [SocketAddr; 2] = if v6 {
             ["[2001:db8::99]:53".parse().unwrap(), "[ff02::fb]:5353".parse().unwrap()]
@@ -480,6 +482,7 @@ fn a_guest_may_not_send_datagrams_elsewhere() {
         assert_eq!(pair.guest.unreachable.len(), 1, "an error about the unicast one only");
         assert_eq!(pair.guest.unreachable[0].0, Unreachable::Prohibited);
         assert_eq!(pair.engine.flow_count(), 0);
+        assert!(pair.host.world.departed.is_empty());
         assert_eq!(pair.engine.counters().drops(DropReason::EgressDenied), 2);
     }
 }
@@ -494,6 +497,7 @@ fn proxy_v1_cannot_carry_datagrams_and_says_so() {
         transport: Transport::Udp,
         guest_port: 53,
         source: None,
+        host: None,
     };
     assert_eq!(pair.command(order), Err(portreeve_core::CommandError::ProxyV1OverUdp));
 }

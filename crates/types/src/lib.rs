@@ -1,16 +1,23 @@
 //! Configuration and API types of Portreeve, and the grammar of publish specifications.
 //!
 //! Owns the vocabulary the other crates share: addresses of the guest's link ([`Addressing`]),
-//! what to publish ([`PublishSpec`], [`PublishRequest`]) and what is published
+//! what else a guest is told ([`Announce`]), what to publish ([`PublishSpec`], [`PublishRequest`]) and what is published
 //! ([`PublishedPort`]), every limit ([`Limits`]), and the time ([`Instant`]) that
 //! the sans-IO crates take as an argument. Types that stand in configuration files or
 //! in the API are `serde` and `schemars` types.
+//! what to publish ([`PublishSpec`], [`PublishRequest`]) and what is published
+//! ([`PublishedPort`]), the name server's configuration ([`DnsConfig`]), every limit ([`Limits`]),
+//! and the time ([`Instant`]) that the sans-IO crates take as an argument. Types that stand in
+//! configuration files or in the API are `serde` and `schemars` types.
 //!
 //! Never does I/O, never reads a clock, and holds no logic beyond parsing and checking.
 
 #![forbid(unsafe_code)]
 
 mod addressing;
+mod announce;
+mod dns;
+mod dns_name;
 mod egress;
 mod family;
 mod guest_mac;
@@ -22,6 +29,11 @@ mod source;
 mod time;
 
 pub use addressing::{Addressing, AddressingError, Ipv4Link, Ipv6Link};
+pub use announce::{Announce, AnnounceError};
+pub use dns::{
+    DnsConfig, DnsConfigError, DnsStrategy, NameServerAddr, ParseNameServerAddrError, StaticRecord,
+};
+pub use dns_name::{DnsName, DnsNameError};
 pub use egress::{Egress, EgressError, HostAccess, ParseHostAccessError, UdpFiltering};
 pub use limits::{Limits, LimitsError, MAX_REQUESTS_PER_SPEC, MAX_SPEC_LEN};
 pub use net::{MacAddr, ParseMacAddrError, ParseTransportError, Transport};

@@ -8,11 +8,15 @@
 
 pub mod arp;
 pub mod checksum;
+pub mod dhcp4;
+pub mod dhcp6;
+pub mod domain_list;
 pub mod ethernet;
 pub mod flow_key;
 pub mod icmp;
 pub mod ndp;
 pub mod packet;
+pub mod router_advert;
 pub mod tcp;
 pub mod udp;
 mod virtio_net;

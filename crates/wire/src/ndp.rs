@@ -1,7 +1,7 @@
 //! IPv6 neighbour discovery (RFC 4861 §4): solicitations and advertisements of neighbours.
 //!
 //! Owns the layout of the ICMPv6 message; who answers for which address is the gateway's to
-//! decide. Router solicitations are recognised, not answered, here.
+//! decide. Routers are `router_advert`'s.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -17,7 +17,7 @@ pub const NEIGHBOR_LEN: usize = 32;
 /// Hop limit all neighbour discovery must arrive with. RFC 4861 §7.1.1.
 pub const NDP_HOP_LIMIT: u8 = 255;
 
-const OPTION_SOURCE_LINK_LAYER: u8 = 1;
+pub(crate) const OPTION_SOURCE_LINK_LAYER: u8 = 1;
 const OPTION_TARGET_LINK_LAYER: u8 = 2;
 
 /// A neighbour solicitation or advertisement.
@@ -85,7 +85,7 @@ impl Neighbor {
 
 /// Finds one option. The outer `None` means the options are malformed (RFC 4861 §4.6: a length of
 /// zero discards the message).
-fn link_layer_option(mut options: &[u8], wanted: u8) -> Option<Option<[u8; 6]>> {
+pub(crate) fn link_layer_option(mut options: &[u8], wanted: u8) -> Option<Option<[u8; 6]>> {
     while let [kind, units, rest @ ..] = options {
         let length = usize::from(*units) * 8;
         if length == 0 || length > options.len() {

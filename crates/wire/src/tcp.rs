@@ -21,6 +21,9 @@ const FLAG_ACK: u8 = 0x10;
 
 const OPTION_SEGMENT_SIZE: u8 = 2;
 const OPTION_WINDOW_SCALE: u8 = 3;
+const OPTION_SACK_PERMITTED: u8 = 4;
+const OPTION_SACK: u8 = 5;
+const OPTION_TIMESTAMPS: u8 = 8;
 
 /// Header fields of a segment, checked to lie within it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +97,37 @@ pub fn set_max_segment_size(segment: &mut [u8], size: u16) -> bool {
 /// The shift that a SYN's window scale option announces. RFC 7323 §2.2.
 pub fn window_scale(segment: &[u8]) -> Option<u8> {
     option_at(segment, OPTION_WINDOW_SCALE, 3).map(|at| segment[at])
+}
+
+/// Whether every option of a segment ends where it should and has the length that its kind must
+/// have. RFC 9293 §3.1, RFC 7323 §2.2 and §3.2, RFC 2018 §2 and §3.
+pub fn has_sound_options(segment: &[u8]) -> bool {
+    let Some(header) = TcpHeader::parse(segment) else { return false };
+    let mut rest = &segment[TCP_HEADER_LEN..header.header_len];
+    loop {
+        let length = match *rest {
+            [] | [0, ..] => return true,
+            [1, ..] => 1,
+            [kind, length, ..] => {
+                let length = usize::from(length);
+                let sound = match kind {
+                    OPTION_SEGMENT_SIZE => length == 4,
+                    OPTION_WINDOW_SCALE => length == 3,
+                    OPTION_SACK_PERMITTED => length == 2,
+                    OPTION_SACK => matches!(length, 10 | 18 | 26 | 34),
+                    OPTION_TIMESTAMPS => length == 10,
+                    _ => length >= 2,
+                };
+                if !sound {
+                    return false;
+                }
+                length
+            }
+            [_] => return false,
+        };
+        let Some(next) = rest.get(length..) else { return false };
+        rest = next;
+    }
 }
 
 fn max_segment_size_at(segment: &[u8]) -> Option<usize> {
@@ -222,6 +256,34 @@ mod tests {
     fn broken_options_end_the_search() {
         for options in [[2, 0, 5, 0xb4], [2, 9, 5, 0xb4], [0, 2, 4, 5], [3, 1, 2, 4]] {
             assert_eq!(max_segment_size(&syn_with(&options)), None, "{options:?}");
+        }
+    }
+
+    #[test]
+    fn options_are_sound_when_each_has_its_length() {
+        let sound: [&[u8]; 6] = [
+            &[],
+            &[2, 4, 5, 0xb4, 4, 2, 1, 3, 3, 7, 0, 0],
+            &[1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2],
+            &[0, 9, 9, 9],
+            &[253, 4, 0, 0],
+            &[1, 1, 5, 10, 0, 0, 0, 0, 0, 0, 0, 9],
+        ];
+        for options in sound {
+            assert!(has_sound_options(&syn_with(options)), "{options:?}");
+        }
+        let broken: [&[u8]; 8] = [
+            &[2, 0, 5, 0xb4],
+            &[2, 3, 5, 1],
+            &[3, 2, 1, 1],
+            &[8, 4, 0, 0],
+            &[5, 2, 0, 0],
+            &[253, 1, 0, 0],
+            &[253, 9, 0, 0],
+            &[1, 1, 1, 2],
+        ];
+        for options in broken {
+            assert!(!has_sound_options(&syn_with(options)), "{options:?}");
         }
     }
 

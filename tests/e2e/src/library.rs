@@ -5,10 +5,11 @@
 use std::fs::File;
 use std::net::SocketAddr;
 
-use portreeve::{Engine, Limits, Tap, free_addressing};
+use portreeve::{Engine, EngineBuilder, Limits, Tap, free_addressing};
 use portreeve_sandbox::{Running, Sandbox, SandboxOptions};
 use rustix::fs::Mode;
 
+use crate::calls::{Caller, Calls};
 use crate::lines::Lines;
 use crate::machine::{DEADLINE, skip};
 use crate::network::Family;
@@ -23,26 +24,57 @@ pub struct Guest {
     pub out: Lines,
     /// The guest; dropped, it is gone.
     pub running: Running,
+    orders: File,
+    calls: Calls,
     _directory: tempfile::TempDir,
+}
+
+impl Caller for Guest {
+    fn orders(&self) -> impl std::io::Write {
+        &self.orders
+    }
+
+    fn lines(&self) -> &Lines {
+        &self.out
+    }
+
+    fn calls(&self) -> &Calls {
+        &self.calls
+    }
+
+    fn words(&self) -> String {
+        self.out.so_far()
+    }
 }
 
 impl Guest {
     /// Starts both; `None`, said aloud, where this process may not.
     pub fn serve(limits: Limits, services: &[&str]) -> Option<Self> {
+        Self::serve_by(|builder| builder.limits(limits), services)
+    }
+
+    /// The same, with an engine built as wanted.
+    pub fn serve_by(
+        build: impl FnOnce(EngineBuilder) -> EngineBuilder,
+        services: &[&str],
+    ) -> Option<Self> {
         let missing = portreeve_sandbox::probe().into_iter().find(|finding| !finding.ok);
         if let Some(missing) = missing {
             skip(&format!("the library: {}: {}", missing.what, missing.why));
             return None;
         }
         let directory = open_directory();
-        let pipe = directory.path().join("out");
-        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, Mode::from_raw_mode(0o600)).unwrap();
+        let pipes = ["out", "orders"].map(|name| directory.path().join(name));
+        for pipe in &pipes {
+            rustix::fs::mkfifoat(rustix::fs::CWD, pipe, Mode::from_raw_mode(0o600)).unwrap();
+        }
         // The guest has this process's standard output, which is not to be read.
         let words = [
             "sh".into(),
             "-c".into(),
-            "exec \"$@\" >\"$0\" </dev/null".into(),
-            pipe.clone().into_os_string(),
+            "exec >\"$0\" <\"$1\"; shift; exec \"$@\"".into(),
+            pipes[0].clone().into_os_string(),
+            pipes[1].clone().into_os_string(),
             program::guest().into_os_string(),
             "serve".into(),
             "stay".into(),
@@ -53,12 +85,13 @@ impl Guest {
         let addressing = options.addressing.clone();
         let mut sandbox = Sandbox::prepare(options).unwrap();
         let tap = Tap::from_fd(sandbox.take_tap().unwrap()).unwrap();
-        let engine = Engine::builder().link(tap).addressing(addressing).limits(limits).start();
-        let engine = engine.unwrap();
+        let engine = build(Engine::builder().link(tap).addressing(addressing));
+        let engine = engine.start().unwrap();
         let running = sandbox.start().unwrap();
-        let out = Lines::of(File::open(pipe).unwrap());
+        let out = Lines::of(File::open(&pipes[0]).unwrap());
+        let orders = File::options().write(true).open(&pipes[1]).unwrap();
         assert!(out.find_within(DEADLINE, |line| line == "listening").is_ok(), "{out:?}");
-        Some(Self { engine, out, running, _directory: directory })
+        Some(Self { engine, out, running, orders, calls: Calls::default(), _directory: directory })
     }
 
     /// Publishes a port and returns its loopback addresses, IPv4 first.

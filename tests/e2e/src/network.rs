@@ -101,10 +101,38 @@ pub fn ip(batch: &str) {
     assert!(child.wait().unwrap().success(), "ip: {batch}");
 }
 
+/// Another network namespace, empty but for its loopback, which is down.
+#[derive(Debug)]
+pub struct Namespace(File);
+
+impl Namespace {
+    /// A new one.
+    pub(crate) fn new() -> Self {
+        Self(on_another_thread(|| {
+            sys::unshare_network().unwrap();
+            File::open("/proc/thread-self/ns/net").unwrap()
+        }))
+    }
+
+    /// By which ip(8) knows it.
+    pub(crate) fn path(&self) -> String {
+        format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd())
+    }
+
+    /// Runs something over there. Sockets it returns stay there.
+    pub fn run<R: Send>(&self, job: impl FnOnce() -> R + Send) -> R {
+        on_another_thread(|| {
+            let kind = Some(LinkNameSpaceType::Network);
+            move_into_link_name_space(self.0.as_fd(), kind).unwrap();
+            job()
+        })
+    }
+}
+
 /// A namespace behind a veth.
 #[derive(Debug)]
 pub struct Elsewhere {
-    namespace: File,
+    namespace: Namespace,
 }
 
 impl Elsewhere {
@@ -137,11 +165,8 @@ impl Elsewhere {
     }
 
     fn new() -> Self {
-        let namespace = on_another_thread(|| {
-            sys::unshare_network().unwrap();
-            File::open("/proc/thread-self/ns/net").unwrap()
-        });
-        let path = format!("/proc/{}/fd/{}", std::process::id(), namespace.as_raw_fd());
+        let namespace = Namespace::new();
+        let path = namespace.path();
         ip(&format!(
             "link add outer0 type veth peer name client0 netns {path}\n\
              addr add 198.18.0.1/24 dev outer0\n\
@@ -166,11 +191,7 @@ impl Elsewhere {
 
     /// Runs something over there. Sockets it returns stay there.
     pub fn run<R: Send>(&self, job: impl FnOnce() -> R + Send) -> R {
-        on_another_thread(|| {
-            let kind = Some(LinkNameSpaceType::Network);
-            move_into_link_name_space(self.namespace.as_fd(), kind).unwrap();
-            job()
-        })
+        self.namespace.run(job)
     }
 }
 

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::calls::{Caller, Calls};
+use crate::etc::Etc;
 use crate::lines::Lines;
 use crate::machine::{DEADLINE, ORDINARY_UID, User, eventually};
 use crate::network::Family;
@@ -89,6 +91,13 @@ impl Run {
         self
     }
 
+    /// With another `/etc`; only root may do that.
+    #[must_use]
+    pub fn etc(mut self, etc: &Etc) -> Self {
+        self.launch.extend(["--etc".into(), etc.path().to_str().expect("UTF-8").into()]);
+        self
+    }
+
     /// Where the command finds the guest's program.
     pub fn guest_program(&self) -> String {
         self.place(&program::guest())
@@ -103,7 +112,7 @@ impl Run {
         let out = Lines::of(child.stdout.take().expect("piped"));
         let err = Lines::of(child.stderr.take().expect("piped"));
         let stdin = child.stdin.take();
-        Running { child, stdin, out, err, started }
+        Running { child, stdin, out, err, started, calls: Calls::default() }
     }
 
     /// The whole command, for who wants its pipes.
@@ -153,6 +162,25 @@ pub struct Running {
     /// What `portreeve` prints, and the command's standard error.
     pub err: Lines,
     started: Instant,
+    calls: Calls,
+}
+
+impl Caller for Running {
+    fn orders(&self) -> impl std::io::Write {
+        self.stdin.as_ref().expect("not yet closed")
+    }
+
+    fn lines(&self) -> &Lines {
+        &self.out
+    }
+
+    fn calls(&self) -> &Calls {
+        &self.calls
+    }
+
+    fn words(&self) -> String {
+        self.said()
+    }
 }
 
 impl Running {

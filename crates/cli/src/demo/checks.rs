@@ -2,16 +2,17 @@
 //!
 //! Owns connecting, and the words for what went wrong. Each kind of check has its own file.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use portreeve_types::Transport;
+use portreeve_types::{Addressing, Transport};
 
-use super::network::{Family, Ports};
+use super::network::{Family, Network, Ports};
 use super::screen::Screen;
 use super::service::{ECHO, touched};
-use super::{Sizes, bulk, connections, datagrams};
+use super::{Sizes, bulk, calls, connections, datagrams};
 
 /// One thing that a published port promises.
 pub(super) struct Check {
@@ -52,18 +53,20 @@ pub(super) struct Client {
     /// What is sent, or came; touched beforehand.
     pub(super) buffer: Vec<u8>,
     ports: Ports,
+    addressing: Addressing,
+    services: BTreeMap<Family, TcpListener>,
     seed: u64,
 }
 
 /// How long nothing may move before a check has failed. Unoptimised builds take seconds to hash.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The checks, simple ones first.
-pub(super) fn all(sizes: &Sizes) -> Vec<Check> {
+/// The checks, simple ones first. Only a guest with programs of its own can be asked to call.
+pub(super) fn all(sizes: &Sizes, calls: bool) -> Vec<Check> {
     let check = |title: &str, note, run| Check { title: title.to_owned(), note, run };
     let datagrams = format!("{} UDP datagrams", super::screen::grouped(sizes.datagrams.into()));
     let clients = format!("{} clients at once", sizes.clients);
-    vec![
+    let mut all = vec![
         check("TCP into the guest", "SHA-256 is the same at both ends", bulk::into_guest),
         check("TCP out of the guest", "SHA-256 is the same at both ends", bulk::out_of_guest),
         check(&datagrams, "each echoed once, none lost", datagrams::echo),
@@ -71,13 +74,47 @@ pub(super) fn all(sizes: &Sizes) -> Vec<Check> {
         check("Half-close", "answered after the client's end", connections::half_close),
         check("Full-duplex echo", "both ways at once, small buffers", connections::full_duplex),
         check(&clients, "each gets its own bytes back", connections::many),
-    ]
+    ];
+    if calls {
+        all.extend([
+            check("Guest calls and sends", "SHA-256 is the same at both ends", calls::sends),
+            check("Guest calls and gets", "each byte compared", calls::receives),
+            check("Guest asks for a name", "the gateway answers", calls::asks),
+            check("Host port not opened", "refused, though served", calls::shut_out),
+        ]);
+    }
+    all
 }
 
 impl Client {
-    pub(super) fn new(sizes: Sizes, ports: &Ports) -> Self {
+    pub(super) fn new(sizes: Sizes, network: &mut Network) -> Self {
         let largest = sizes.bulk.max(sizes.echo).max(sizes.half_close);
-        Self { sizes, buffer: touched(largest), ports: ports.clone(), seed: 0 }
+        Self {
+            sizes,
+            buffer: touched(largest),
+            ports: network.ports().clone(),
+            addressing: network.addressing().clone(),
+            services: network.take_services(),
+            seed: 0,
+        }
+    }
+
+    /// The gateway's address, as the guest uses it.
+    pub(super) fn gateway(&self, family: Family) -> Result<IpAddr, Failed> {
+        let v4 = || self.addressing.ipv4.map(|link| link.gateway.into());
+        let v6 = || self.addressing.ipv6.map(|link| link.gateway.into());
+        let gateway = if family == Family::V6 { v6() } else { v4() };
+        gateway.ok_or_else(|| format!("the guest has no {}", family.name()))
+    }
+
+    /// A service on loopback that the guest may call, and the address under which it does.
+    pub(super) fn service(&self, family: Family) -> Result<(TcpListener, SocketAddr), Failed> {
+        let Some(listener) = self.services.get(&family) else {
+            return Err("nothing listens for the guest".to_owned());
+        };
+        let listener = listener.try_clone().map_err(at("listening"))?;
+        let port = listener.local_addr().map_err(at("listening"))?.port();
+        Ok((listener, (self.gateway(family)?, port).into()))
     }
 
     /// Other content for each transfer.

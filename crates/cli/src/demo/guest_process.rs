@@ -12,6 +12,7 @@ use std::time::Duration;
 use socket2::SockRef;
 
 use super::SMALL_BUFFER;
+use super::calls::{self, CALL};
 use super::service::{self, ECHO, PORTS, Service, Storage};
 use crate::report::Failure;
 
@@ -35,6 +36,9 @@ pub(crate) fn serve(bytes: usize) -> Result<u8, Failure> {
         let accepting = spawn("tcp", move || accept(&listener, port, &storage));
         threads.push(accepting.map_err(Failure::ours)?);
     }
+    let listener = bind("TCP", CALL, TcpListener::bind)?;
+    let calling = spawn("calls", move || take_calls(&listener, &storage));
+    threads.push(calling.map_err(Failure::ours)?);
     for thread in threads {
         // Ends only by a panic, which has been printed.
         let _ = thread.join();
@@ -64,6 +68,18 @@ fn accept(listener: &TcpListener, port: u16, storage: &Storage) {
         if let Some(service) = service::start(port, storage) {
             let _ = spawn("connection", move || converse(stream, service));
         }
+    }
+}
+
+/// Makes the calls that clients ask for.
+fn take_calls(listener: &TcpListener, storage: &Storage) {
+    loop {
+        let Ok((stream, _)) = listener.accept() else {
+            thread::sleep(Duration::from_millis(5));
+            continue;
+        };
+        let storage = storage.clone();
+        let _ = spawn("call", move || calls::make(stream, &storage));
     }
 }
 

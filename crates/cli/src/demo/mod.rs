@@ -1,5 +1,5 @@
 //! `portreeve demo`: a server in a guest, a client outside, and everything a published port
-//! promises between them, measured.
+//! promises between them, measured; then the guest calls, and is answered or shut out.
 //!
 //! Owns the order of it. The same executable is the guest's server (`__demo-guest`); where this
 //! machine lets nobody make network namespaces, the guest is a TCP/IP stack in this process.
@@ -10,6 +10,7 @@
 //! - `screen`: all that is printed
 
 mod bulk;
+mod calls;
 mod checks;
 mod connections;
 mod datagrams;
@@ -43,6 +44,8 @@ struct Sizes {
     datagrams: u32,
     /// Clients at once.
     clients: u32,
+    /// Questions about a name.
+    questions: u32,
 }
 
 impl Sizes {
@@ -52,10 +55,17 @@ impl Sizes {
         half_close: 4 << 20,
         datagrams: 10_000,
         clients: 200,
+        questions: 20_000,
     };
     /// Enough to go through every part of it, for tests of unoptimised builds.
-    const QUICK: Self =
-        Self { bulk: 4 << 20, echo: 1 << 20, half_close: 512 << 10, datagrams: 500, clients: 20 };
+    const QUICK: Self = Self {
+        bulk: 4 << 20,
+        echo: 1 << 20,
+        half_close: 512 << 10,
+        datagrams: 500,
+        clients: 20,
+        questions: 500,
+    };
 }
 
 /// Socket buffers of the full-duplex echo, in bytes, at both ends: far less than what is under
@@ -69,10 +79,11 @@ pub(crate) fn run(args: &DemoArgs) -> Result<u8, Failure> {
     let families = loopback_families()?;
     let mut screen = Screen::new();
     // Before the first thread: a guest in namespaces is forked.
-    let network = Network::set_up(args.in_process, &families, sizes.bulk, &mut screen)?;
+    let mut network = Network::set_up(args.in_process, &families, sizes.bulk, &mut screen)?;
     screen.introduce(&network, &families);
-    let checks = checks::all(&sizes);
-    let mut client = Client::new(sizes, network.ports());
+    let in_process = network.is_in_process();
+    let checks = checks::all(&sizes, !in_process);
+    let mut client = Client::new(sizes, &mut network);
     screen.begin(checks.len() * families.len());
     let mut failed = 0;
     for check in &checks {
@@ -83,7 +94,6 @@ pub(crate) fn run(args: &DemoArgs) -> Result<u8, Failure> {
             screen.finish(check, family, &outcome);
         }
     }
-    let in_process = network.is_in_process();
     network.take_down();
     screen.conclude(checks.len() * families.len(), failed, started.elapsed());
     if !in_process {

@@ -3,15 +3,17 @@
 //! Owns the choice of the guest. A namespace guest is tried first; what this machine lacks for it
 //! is said, with what would change that, and then the guest in this process takes its place.
 
-use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::num::NonZeroU16;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use portreeve::{Engine, MemoryOptions, Tap, free_addressing, memory_link};
+use portreeve::{Egress, Engine, HostAccess, MemoryOptions, Tap, free_addressing, memory_link};
 use portreeve_sandbox::{Finding, Running, Sandbox, SandboxOptions, probe};
 use portreeve_types::{Addressing, HostBind, HostPorts, Listen, PublishRequest, Transport};
 
+use super::calls::CALL;
 use super::in_process_guest::InProcessGuest;
 use super::screen::Screen;
 use super::service::{ECHO, NOBODY, PORTS};
@@ -54,6 +56,8 @@ pub(super) struct Network {
     guest: Guest,
     addressing: Addressing,
     ports: Ports,
+    /// Services on loopback that the guest may call.
+    services: BTreeMap<Family, TcpListener>,
 }
 
 enum Guest {
@@ -86,7 +90,7 @@ impl Network {
             Self::with_in_process_guest(addressing, bytes)?
         } else {
             match prepare(&addressing, bytes) {
-                Ok(sandbox) => Self::with_namespace_guest(sandbox, addressing)?,
+                Ok(sandbox) => Self::with_namespace_guest(sandbox, addressing, families)?,
                 Err(missing) => {
                     screen.explain(&missing);
                     Self::with_in_process_guest(addressing, bytes)?
@@ -132,21 +136,32 @@ impl Network {
         }
     }
 
-    fn with_namespace_guest(mut sandbox: Sandbox, addressing: Addressing) -> Result<Self, Failure> {
+    /// The services that the guest may call; once.
+    pub(super) fn take_services(&mut self) -> BTreeMap<Family, TcpListener> {
+        std::mem::take(&mut self.services)
+    }
+
+    fn with_namespace_guest(
+        mut sandbox: Sandbox,
+        addressing: Addressing,
+        families: &[Family],
+    ) -> Result<Self, Failure> {
         for warning in sandbox.warnings() {
             report::warning(warning);
         }
         let tap = sandbox.take_tap();
         let tap = tap.ok_or_else(|| Failure::ours("the guest has no network device"))?;
         let tap = Tap::from_fd(tap).map_err(Failure::ours)?.with_mtu(addressing.mtu);
+        let services = services(families)?;
         let engine = Engine::builder()
             .link(tap)
             .addressing(addressing.clone())
+            .egress(Egress { host: opened(&services)?, ..Egress::default() })
             .start()
             .map_err(Failure::ours)?;
         let running = sandbox.start()?;
         let guest = Guest::Namespace(Box::new(running));
-        Ok(Self { engine, guest, addressing, ports: Ports::new() })
+        Ok(Self { engine, guest, addressing, ports: Ports::new(), services })
     }
 
     fn with_in_process_guest(mut addressing: Addressing, bytes: usize) -> Result<Self, Failure> {
@@ -161,11 +176,13 @@ impl Network {
             .map_err(Failure::ours)?;
         let guest = InProcessGuest::new(peer, &addressing, bytes);
         let thread = guest.start().map_err(Failure::ours)?;
-        Ok(Self { engine, guest: Guest::InProcess(thread), addressing, ports: Ports::new() })
+        let guest = Guest::InProcess(thread);
+        Ok(Self { engine, guest, addressing, ports: Ports::new(), services: BTreeMap::new() })
     }
 
     fn publish(&mut self, families: &[Family]) -> Result<(), Failure> {
-        let tcp = PORTS.into_iter().chain([NOBODY]).map(|port| (Transport::Tcp, port));
+        let calls = (!self.is_in_process()).then_some(CALL);
+        let tcp = PORTS.into_iter().chain([NOBODY]).chain(calls).map(|port| (Transport::Tcp, port));
         for (transport, guest_port) in tcp.chain([(Transport::Udp, ECHO)]) {
             let request = PublishRequest {
                 transport,
@@ -219,6 +236,27 @@ impl Network {
             std::thread::sleep(Duration::from_millis(2));
         }
     }
+}
+
+/// Something for the guest to call on each loopback address, on ports that the kernel chooses.
+fn services(families: &[Family]) -> Result<BTreeMap<Family, TcpListener>, Failure> {
+    let listen = |family: &Family| {
+        let loopback: IpAddr = match family {
+            Family::V4 => Ipv4Addr::LOCALHOST.into(),
+            Family::V6 => Ipv6Addr::LOCALHOST.into(),
+        };
+        TcpListener::bind((loopback, 0)).map(|listener| (*family, listener))
+    };
+    families.iter().map(listen).collect::<Result<_, _>>().map_err(Failure::ours)
+}
+
+/// Exactly the ports of these services.
+fn opened(services: &BTreeMap<Family, TcpListener>) -> Result<HostAccess, Failure> {
+    let mut ports = BTreeSet::new();
+    for listener in services.values() {
+        ports.extend(NonZeroU16::new(listener.local_addr().map_err(Failure::ours)?.port()));
+    }
+    Ok(HostAccess::Ports(ports))
 }
 
 /// The IP versions that this machine has on its own loopback.

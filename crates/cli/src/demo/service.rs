@@ -88,6 +88,14 @@ impl Storage {
         Self { buffer: Arc::new(Mutex::new(touched(length))) }
     }
 
+    /// Memory of this length, made ready by `fill`, until what is returned is dropped.
+    pub(super) fn borrow(&self, length: usize, fill: impl FnOnce(&mut [u8])) -> Borrowed {
+        let length = length.min(LARGEST);
+        let mut buffer = self.take(length);
+        fill(&mut buffer[..length]);
+        Borrowed { storage: self.clone(), buffer, length }
+    }
+
     fn take(&self, length: usize) -> Vec<u8> {
         let mut buffer = mem::take(&mut *self.lock());
         if buffer.len() < length {
@@ -106,6 +114,27 @@ impl Storage {
     fn lock(&self) -> MutexGuard<'_, Vec<u8>> {
         // Whoever panicked with it left a vector of some length, which is all that is asked of it.
         self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Memory of a [`Storage`], which gets it back.
+pub(super) struct Borrowed {
+    storage: Storage,
+    buffer: Vec<u8>,
+    length: usize,
+}
+
+impl std::ops::Deref for Borrowed {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.buffer[..self.length]
+    }
+}
+
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        self.storage.give_back(mem::take(&mut self.buffer));
     }
 }
 

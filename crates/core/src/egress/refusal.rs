@@ -98,6 +98,9 @@ impl Engine {
             ip.destination,
             header.destination_port,
         );
+        if refusal == EgressRefusal::Group {
+            return self.drop(DropReason::Multicast);
+        }
         self.note_egress_refused(&key, refusal);
         self.tell_refused_segment(ip, header, segment, refusal);
     }

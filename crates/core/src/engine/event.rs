@@ -4,14 +4,16 @@
 //! events and is told how many; the engine never waits for one.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
+use portreeve_dns::DnsEvent;
 use portreeve_types::MacAddr;
 
 use crate::drop_reason::DropReason;
 use crate::engine::Engine;
 use crate::engine::host::DialFailure;
 use crate::flow::{FlowId, FlowSummary};
+use crate::gateway::lease::{LeaseChange, LeaseProtocol};
 
 use portreeve_types::PublishId;
 
@@ -162,10 +164,21 @@ pub enum Event {
         /// Why not.
         reason: EgressRefusal,
     },
+    /// From the gateway's name server: queries, where they are logged, and its upstreams.
+    Name(DnsEvent),
     /// The guest's hardware address became known.
     GuestSeen {
         /// The address.
         mac: MacAddr,
+    },
+    /// The guest was given an address, or gave it back.
+    Lease {
+        /// By which protocol.
+        protocol: LeaseProtocol,
+        /// The address.
+        address: IpAddr,
+        /// What happened.
+        change: LeaseChange,
     },
     /// Events were lost because nobody took them in time.
     Lost {

@@ -1,6 +1,6 @@
 //! Frames from the guest, up to the transport layer.
 //!
-//! Owns the source guard and the routing by protocol. Nothing a guest sends is an error here: every
+//! Owns the routing by protocol. Nothing a guest sends is an error here: every
 //! path ends in a flow, in an answer, or in a counted [`DropReason`].
 
 use std::net::{IpAddr, Ipv6Addr};
@@ -10,6 +10,7 @@ use portreeve_wire::ethernet::{ETHERNET_HEADER_LEN, EtherType, EthernetHeader};
 use portreeve_wire::icmp::{self, ECHO_REQUEST_V4, ECHO_REQUEST_V6};
 use portreeve_wire::ndp::{NEIGHBOR_ADVERTISEMENT, NEIGHBOR_SOLICITATION};
 use portreeve_wire::packet::{IpPacket, PacketError, Protocol};
+use portreeve_wire::router_advert::ROUTER_SOLICITATION;
 
 use crate::drop_reason::DropReason;
 use crate::engine::Engine;
@@ -29,6 +30,7 @@ impl Engine {
         if self.outbox.guest_mac.is_some_and(|mac| mac != header.source) {
             return self.drop(DropReason::SourceMac);
         }
+        self.refresh_advert();
         let packet = &mut frame[ETHERNET_HEADER_LEN..];
         match header.ethertype {
             EtherType::Arp => self.arp_from_guest(&header, packet),
@@ -59,8 +61,8 @@ impl Engine {
                 return self.drop(DropReason::PacketMalformed);
             }
         };
-        match self.guest_source(&ip) {
-            Ok(true) => self.learn_guest_mac(header.source),
+        match self.guest_source(&ip, packet) {
+            Ok(true) => self.guest_spoke(ip.source, header.source),
             Ok(false) => {}
             Err(reason) => return self.drop(reason),
         }
@@ -78,6 +80,9 @@ impl Engine {
                 }
                 Joined::Waiting => {}
                 Joined::Dropped(reason) => self.drop(reason),
+            }
+            for _ in 0..self.fragments.take_evicted() {
+                self.drop(DropReason::FragmentLimit);
             }
             return;
         }
@@ -97,6 +102,7 @@ impl Engine {
         upper: &[u8],
     ) {
         match (ip.protocol, ip.source) {
+            (Protocol::UDP, _) if self.configuration_from_guest(header, ip, upper, link) => {}
             (Protocol::UDP, _) => {
                 self.udp_from_guest(ip, upper, link, link.needs_csum || link.data_valid);
             }
@@ -119,28 +125,8 @@ impl Engine {
             (true, NEIGHBOR_SOLICITATION | NEIGHBOR_ADVERTISEMENT) => {
                 self.ndp_from_guest(header, ip, message);
             }
+            (true, ROUTER_SOLICITATION) => self.router_solicited(header, ip, message),
             (v6, _) => self.icmp_error_from_guest(message, v6),
-        }
-    }
-
-    /// Whether the source is the guest's own address (`true`) or one it may use for a moment, such
-    /// as its link-local address.
-    fn guest_source(&self, ip: &IpPacket) -> Result<bool, DropReason> {
-        let addressing = &self.config.addressing;
-        match ip.source {
-            IpAddr::V4(source) => {
-                let link = addressing.ipv4.ok_or(DropReason::FamilyDisabled)?;
-                if source == link.guest { Ok(true) } else { Err(DropReason::SourceAddress) }
-            }
-            IpAddr::V6(source) => {
-                let link = addressing.ipv6.ok_or(DropReason::FamilyDisabled)?;
-                let own = source == link.guest;
-                // Neighbour discovery and its kin speak from link-local or no address; nothing
-                // else may.
-                let local = ip.protocol == Protocol::ICMPV6
-                    && (source.is_unspecified() || source.is_unicast_link_local());
-                if own || local { Ok(own) } else { Err(DropReason::SourceAddress) }
-            }
         }
     }
 
@@ -161,7 +147,8 @@ impl Engine {
             IpAddr::V4(v4) => {
                 let subnet = self.config.addressing.ipv4.is_some_and(|link| {
                     let host = u32::MAX.checked_shr(u32::from(link.prefix_len)).unwrap_or(0);
-                    v4.to_bits() == link.guest.to_bits() | host
+                    // RFC 3021 §2.2: a link of two has no broadcast address.
+                    link.prefix_len < 31 && v4.to_bits() == link.guest.to_bits() | host
                 });
                 v4.is_multicast() || v4.is_broadcast() || subnet
             }

@@ -34,7 +34,8 @@ impl Engine {
         let seeking = self.neighbor_retry.filter(|_| self.frames_wait());
         let fragments = self.fragments.poll_timeout();
         let rings = self.stack.release_timeout();
-        flows.into_iter().chain(seeking).chain(fragments).chain(rings).min()
+        let names = self.names.poll_timeout();
+        flows.into_iter().chain(seeking).chain(fragments).chain(rings).chain(names).min()
     }
 
     pub(crate) fn run_timers(&mut self) {
@@ -45,6 +46,7 @@ impl Engine {
             self.seek_guest();
         }
         self.stack.release_pooled(now);
+        self.names_timeout();
         while let Some(&Reverse((at, id))) = self.timers.heap.peek() {
             if at > now {
                 break;

@@ -8,7 +8,7 @@
 
 mod peers;
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -35,13 +35,17 @@ pub(crate) struct Mapping {
     /// Whether all it has ever asked are name servers.
     only_names: bool,
     last_moved: Instant,
+    /// Number of its last use, in the order of all uses.
+    last_use: u64,
+    /// Under which number it is listed: that of some use, not always the last.
+    listed: u64,
 }
 
 /// Mappings in the order in which they were last known to be used.
 #[derive(Default)]
 pub(crate) struct Mappings {
-    count: usize,
-    by_use: VecDeque<(FlowId, Instant)>,
+    uses: u64,
+    by_use: BTreeMap<u64, FlowId>,
 }
 
 /// A datagram of the guest on its way out.
@@ -113,6 +117,7 @@ impl Engine {
         flow.bytes_from_guest += payload.len() as u64;
         let Body::Mapping(mapping) = &mut flow.body else { return };
         mapping.last_moved = now;
+        mapping.last_use = self.mappings.next_use();
         mapping.only_names &= target.port() == NAME_SERVER_PORT;
         if mapping.last != Some((key.remote, target, epoch)) {
             mapping.last = Some((key.remote, target, epoch));
@@ -147,24 +152,29 @@ impl Engine {
         if self.flows.active() >= limits.max_flows {
             return None;
         }
-        while self.mappings.count >= most {
+        while self.mappings.count() >= most {
             self.mapping_evict();
         }
         let now = self.now;
+        let number = self.mappings.next_use();
         let mapping = Mapping {
             kind,
             peers: Peers::default(),
             last: None,
             only_names: kind == MappingKind::Udp,
             last_moved: now,
+            last_use: number,
+            listed: number,
         };
         let key = mapping_key(key);
         let body = Body::Mapping(Box::new(mapping));
         let id = self.flows.insert(key, |id| Flow::new(id, key, now, body));
-        self.mappings.add(id, now, most, |id| self.flows.get(id).is_some());
+        self.mappings.by_use.insert(number, id);
         self.counters.mappings_opened += 1;
         self.ops.push_back(HostOp::Open { flow: id, kind, v6: key.guest.is_ipv6() });
-        self.arm(id, now + NAMES_CHECK.min(idle(&self.config.limits, kind, true)));
+        let limits = &self.config.limits;
+        let soonest = idle(limits, kind, true).min(idle(limits, kind, false));
+        self.arm(id, now + NAMES_CHECK.min(soonest));
         if let Some(info) = self.flow_info(id) {
             self.events.push(Event::FlowOpened(info));
         }
@@ -173,20 +183,19 @@ impl Engine {
 
     /// Ends the mapping that has been idle longest.
     fn mapping_evict(&mut self) {
-        while let Some((id, used)) = self.mappings.by_use.pop_front() {
-            let Some(Flow { body: Body::Mapping(mapping), .. }) = self.flows.get(id) else {
+        while let Some((number, id)) = self.mappings.by_use.pop_first() {
+            let Some(Flow { body: Body::Mapping(mapping), .. }) = self.flows.get_mut(id) else {
                 continue;
             };
-            if mapping.last_moved > used {
-                // Used since it was put here: its turn comes later.
-                self.mappings.by_use.push_back((id, mapping.last_moved));
+            if mapping.last_use > number {
+                // Used since it was listed: its turn comes later.
+                mapping.listed = mapping.last_use;
+                self.mappings.by_use.insert(mapping.last_use, id);
                 continue;
             }
             self.drop(DropReason::MappingEvicted);
             return self.mapping_remove(id, CloseReason::Evicted);
         }
-        // Every mapping has an entry, so this is not reached while one is left.
-        self.mappings.count = 0;
     }
 
     /// A datagram or an echo reply for the guest.
@@ -218,6 +227,7 @@ impl Engine {
             self.flows.get_mut(datagram.flow)
         {
             mapping.last_moved = now;
+            mapping.last_use = self.mappings.next_use();
             *bytes_to_guest += datagram.payload.len() as u64;
         }
         if queued {
@@ -264,10 +274,10 @@ impl Engine {
 
     pub(crate) fn mapping_remove(&mut self, id: FlowId, reason: CloseReason) {
         let info = self.flow_info(id);
-        if self.flows.remove(id).is_none() {
+        let Some(Flow { body: Body::Mapping(mapping), .. }) = self.flows.remove(id) else {
             return;
-        }
-        self.mappings.count = self.mappings.count.saturating_sub(1);
+        };
+        self.mappings.by_use.remove(&mapping.listed);
         self.ops.push_back(HostOp::Close(id));
         if let Some(flow) = info {
             self.events.push(Event::FlowClosed { flow, reason });
@@ -276,18 +286,15 @@ impl Engine {
 }
 
 impl Mappings {
-    fn add(&mut self, id: FlowId, now: Instant, most: usize, lives: impl Fn(FlowId) -> bool) {
-        self.count += 1;
-        if self.by_use.len() >= 2 * most.max(1) {
-            // Entries of mappings that ended by themselves.
-            self.by_use.retain(|&(id, _)| lives(id));
-        }
-        self.by_use.push_back((id, now));
+    /// A number above all before.
+    const fn next_use(&mut self) -> u64 {
+        self.uses += 1;
+        self.uses
     }
 
     /// Number of mappings, each of which has a host socket.
-    pub(crate) const fn count(&self) -> usize {
-        self.count
+    pub(crate) fn count(&self) -> usize {
+        self.by_use.len()
     }
 }
 

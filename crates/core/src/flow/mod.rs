@@ -37,9 +37,15 @@ impl FlowId {
         self.index as usize
     }
 
-    /// The name as one number: generation above slot.
+    /// The name as one number: generation above slot, and less than 2^63.
     pub const fn as_u64(self) -> u64 {
         (self.generation as u64) << 32 | self.index as u64
+    }
+
+    /// The name that is this number.
+    pub(crate) const fn from_u64(number: u64) -> Self {
+        // Each half is meant.
+        Self { index: number as u32, generation: (number >> 32) as u32 }
     }
 }
 

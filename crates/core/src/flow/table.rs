@@ -60,7 +60,7 @@ impl FlowTable {
             entry.remove();
         }
         let slot = &mut self.slots[id.index()];
-        slot.generation = slot.generation.wrapping_add(1);
+        slot.generation = slot.generation.wrapping_add(1) & MAX_GENERATION;
         self.free.push(id.index);
         self.active -= usize::from(!matches!(flow.body, Body::TimeWait(_)));
         Some(flow)
@@ -126,6 +126,9 @@ impl FlowTable {
 fn key_of(slots: &[Slot], index: u32) -> Option<&FlowKey> {
     slots[index as usize].flow.as_ref().map(|flow| &flow.key)
 }
+
+/// Names of flows are numbers of 63 bits.
+const MAX_GENERATION: u32 = u32::MAX >> 1;
 
 #[cfg(test)]
 mod tests {

@@ -147,7 +147,8 @@ impl Engine {
     ) -> Option<FlowKey> {
         let addressing = &self.config.addressing;
         let v4 = addressing.ipv4.map(|v4| (IpAddr::V4(v4.guest), IpAddr::V4(v4.gateway)));
-        let v6 = addressing.ipv6.map(|v6| (IpAddr::V6(v6.guest), IpAddr::V6(v6.gateway)));
+        let v6 = self.guest_v6().zip(addressing.ipv6);
+        let v6 = v6.map(|(guest, v6)| (IpAddr::V6(guest), IpAddr::V6(v6.gateway)));
         let families = if client.client.is_ipv6() { [v6, v4] } else { [v4, v6] };
         let (guest, gateway) = families.into_iter().flatten().max_by_key(|(guest, _)| {
             let own = guest.is_ipv6() == client.client.is_ipv6();

@@ -32,15 +32,17 @@ impl Engine {
             return self.drop(DropReason::IcmpMalformed);
         };
         if neighbor.advertisement {
-            if neighbor.target == link.guest {
-                self.learn_guest_mac(neighbor.mac.unwrap_or(header.source));
+            if self.is_guest_v6(neighbor.target) {
+                let mac = neighbor.mac.unwrap_or(header.source);
+                self.guest_spoke(neighbor.target.into(), mac);
             }
             return;
         }
-        if source == link.guest {
-            self.learn_guest_mac(header.source);
-        }
         let target = neighbor.target;
+        if source.is_unspecified() {
+            // It is about to take the address, and nobody here will object.
+            self.guest_claims(target);
+        }
         if target == link.gateway || target == link.gateway_link_local {
             self.advertise(target, source, header.source);
         }

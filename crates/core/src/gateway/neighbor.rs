@@ -42,14 +42,10 @@ impl Engine {
             };
             self.outbox.raw(BROADCAST, EtherType::Arp, ARP_LEN, |out| request.emit(out));
         }
-        if let Some(link) = self.config.addressing.ipv6 {
-            let group = solicited_node(link.guest);
-            let solicitation = Neighbor {
-                advertisement: false,
-                target: link.guest,
-                mac: Some(mac),
-                solicited: false,
-            };
+        if let Some((guest, link)) = self.guest_v6().zip(self.config.addressing.ipv6) {
+            let group = solicited_node(guest);
+            let solicitation =
+                Neighbor { advertisement: false, target: guest, mac: Some(mac), solicited: false };
             let to = multicast_mac(group);
             self.neighbor_message(&solicitation, link.gateway_link_local, group, to);
         }

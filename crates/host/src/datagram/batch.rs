@@ -218,19 +218,24 @@ impl SendBatch {
         self.skipped = 0;
     }
 
-    /// What the datagrams are to be sent as, from the one at `from` on: as far as one mode of
-    /// fragmentation reaches, each message with the number of datagrams it is. Those of at least
-    /// `unsegmented` bytes go one by one.
+    /// What the datagrams are to be sent as, from the one at `from` on: as far as one family and,
+    /// for IPv4, one mode of fragmentation reach, each message with the number of datagrams it
+    /// is. Those of at least `unsegmented` bytes go one by one.
     pub(super) fn messages(
         &self,
         from: usize,
         unsegmented: usize,
     ) -> impl Iterator<Item = (Outgoing<'_>, usize)> {
         let mut rest = self.entries.get(self.skipped + from..).unwrap_or_default();
-        let mode = rest.first().map(|entry| entry.options.fragmentation);
+        let start = rest.first();
         std::iter::from_fn(move || {
             let first = rest.first()?;
-            if first.destination.is_ipv4() && Some(first.options.fragmentation) != mode {
+            let same_mode = start.is_some_and(|start| {
+                let v4 = start.destination.is_ipv4();
+                first.destination.is_ipv4() == v4
+                    && (!v4 || first.options.fragmentation == start.options.fragmentation)
+            });
+            if !same_mode {
                 return None;
             }
             let count = if first.payload.len() < unsegmented { run(rest) } else { 1 };
@@ -366,5 +371,7 @@ mod tests {
         batch.push(b"1", to, None);
         batch.push_with(b"2", to, forbidden);
         assert_eq!(counts(&batch), [1, 1]);
+        batch.push(b"3", "192.0.2.1:53".parse().unwrap(), None);
+        assert_eq!(counts(&batch), [1, 1], "the socket's mode is for IPv4");
     }
 }

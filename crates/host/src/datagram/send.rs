@@ -10,10 +10,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 
-use super::batch::{BATCH_DATAGRAMS, SendBatch, SendOptions};
+use super::batch::{BATCH_DATAGRAMS, SendBatch};
 use super::{UdpSocket, can_be_source};
 use crate::outbound::Fragmentation;
-use crate::report::{self, ErrorOrigin, SocketErrorReport, despite_reports};
+use crate::report::{self, Fault, SocketErrorReport, despite_reports};
 use crate::sys::{self, Outgoing, SendControl};
 
 impl UdpSocket {
@@ -64,37 +64,11 @@ impl UdpSocket {
     /// [`send_batch`](Self::send_batch) answered for the first datagram of the batch: with the
     /// path MTU if that was too small. None for `WouldBlock` and for an empty batch.
     pub fn explain(&self, batch: &SendBatch, fault: &io::Error) -> Option<SocketErrorReport> {
-        let errno = fault.raw_os_error().filter(|errno| *errno != libc::EAGAIN)?;
         let (payload, destination, options) = batch.first()?;
-        let mtu = (errno == libc::EMSGSIZE).then(|| self.path_mtu(destination, &options));
         let bound = Some(self.local.ip()).filter(|address| !address.is_unspecified());
-        Some(SocketErrorReport {
-            destination,
-            local: options.source.or(bound),
-            errno,
-            origin: ErrorOrigin::Local,
-            icmp_type: 0,
-            icmp_code: 0,
-            offender: None,
-            mtu: mtu.and_then(Result::ok),
-            payload: payload[..payload.len().min(report::PAYLOAD)].to_vec(),
-        })
-    }
-
-    /// The path MTU to a destination as the kernel knows it, in bytes of the whole packet. Asked
-    /// of a socket made for it and connected, since only those can be asked.
-    fn path_mtu(&self, destination: SocketAddr, options: &SendOptions) -> io::Result<u32> {
-        let flags = rustix::net::SocketFlags::CLOEXEC;
-        let kind = rustix::net::SocketType::DGRAM;
-        let family = sys::family(destination.ip());
-        let probe = rustix::net::socket_with(family, kind, flags, None)?;
-        sys::bind_like(probe.as_fd(), self.fd.as_fd())?;
-        let bound = Some(self.local.ip()).filter(|address| !address.is_unspecified());
-        if let Some(source) = options.source.or(bound) {
-            rustix::net::bind(&probe, &SocketAddr::new(source, 0))?;
-        }
-        rustix::net::connect(&probe, &destination)?;
-        sys::path_mtu(probe.as_fd(), family)
+        let source = options.source.or(bound);
+        let fault = Fault { error: fault, destination, source, payload };
+        report::of_fault(self.fd.as_fd(), &fault)
     }
 
     /// Sends what one call can take of the batch, from the datagram at `from` on.

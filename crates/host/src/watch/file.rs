@@ -28,13 +28,24 @@ pub(super) struct FileWatch {
 
 impl FileWatch {
     pub(super) fn new(path: PathBuf) -> Result<Self, Errno> {
-        let (inotify, watched) = arm(&path)?;
-        Ok(Self { path, inotify, watched })
+        let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
+        let mut watch = Self { path, inotify, watched: Vec::new() };
+        watch.arm()?;
+        Ok(watch)
     }
 
     /// Whether something has happened to the file or to the way to it since the last time.
     /// Afterwards the way is watched as it leads now.
     pub(super) fn changed(&mut self) -> Result<bool, Errno> {
+        let changed = self.drain()?;
+        if changed {
+            self.arm()?;
+        }
+        Ok(changed)
+    }
+
+    /// Takes all events and returns whether one was about the way as it is watched.
+    fn drain(&self) -> Result<bool, Errno> {
         let mut changed = false;
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut reader = inotify::Reader::new(&self.inotify, &mut buffer);
@@ -42,88 +53,81 @@ impl FileWatch {
             match reader.next() {
                 Ok(event) => {
                     let name = event.file_name().map(|name| OsStr::from_bytes(name.to_bytes()));
-                    // A watch ends (IGNORED) with the directory or file it is on.
-                    let lost = ReadFlags::QUEUE_OVERFLOW | ReadFlags::IGNORED;
-                    changed |= event.events().intersects(lost)
+                    // A watch ends (IGNORED) with the directory or file it is on, and with its
+                    // removal here, when it is no longer among those that count.
+                    let ended = event.events().contains(ReadFlags::IGNORED);
+                    changed |= event.events().contains(ReadFlags::QUEUE_OVERFLOW)
                         || self.watched.iter().any(|(watch, watched)| {
-                            *watch == event.wd() && watched.as_deref() == name
+                            *watch == event.wd() && (ended || watched.as_deref() == name)
                         });
                 }
-                Err(Errno::AGAIN) => break,
+                Err(Errno::AGAIN) => return Ok(changed),
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(errno),
             }
         }
-        if changed {
-            (self.inotify, self.watched) = arm(&self.path)?;
+    }
+
+    /// Walks the path as the kernel does and watches each step before it is taken, so that a
+    /// change during the walk is seen either by the walk or by the watch.
+    fn arm(&mut self) -> Result<(), Errno> {
+        for (watch, _) in self.watched.drain(..) {
+            // Gone already where its directory is.
+            let _ = inotify::remove_watch(&self.inotify, watch);
         }
-        Ok(changed)
+        let absolute = std::path::absolute(&self.path).map_err(|_| Errno::INVAL)?;
+        let mut steps = steps_of(&absolute);
+        let mut at = PathBuf::from("/");
+        let mut links = 0;
+        while let Some(step) = steps.pop_front() {
+            if step == ".." {
+                at.pop();
+                continue;
+            }
+            let last = steps.is_empty();
+            let flags = if last { WAY | WatchFlags::CLOSE_WRITE } else { WAY };
+            self.add(&at, flags | WatchFlags::ONLYDIR, Some(step.clone()))?;
+            let next = at.join(&step);
+            let Ok(stat) = rustix::fs::lstat(&next) else { break };
+            match FileType::from_raw_mode(stat.st_mode) {
+                FileType::Symlink => {
+                    links += 1;
+                    let Ok(target) = std::fs::read_link(&next) else { break };
+                    if links > MAX_LINKS {
+                        break;
+                    }
+                    if target.is_absolute() {
+                        at = PathBuf::from("/");
+                    }
+                    let mut target = steps_of(&target);
+                    target.append(&mut steps);
+                    steps = target;
+                }
+                FileType::Directory => at = next,
+                // Beside its directory, for writers who reach it by another name: a file that
+                // is mounted into a container is written from outside.
+                _ if last => self.add(&next, WatchFlags::CLOSE_WRITE, None)?,
+                _ => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a watch, unless the place is not there (any more) or not ours to read: what comes
+    /// after it may be.
+    fn add(&mut self, path: &Path, flags: WatchFlags, name: Option<OsString>) -> Result<(), Errno> {
+        match inotify::add_watch(&self.inotify, path, flags | WatchFlags::MASK_ADD) {
+            Ok(watch) => self.watched.push((watch, name)),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => {}
+            Err(errno) => return Err(errno),
+        }
+        Ok(())
     }
 }
 
 impl AsFd for FileWatch {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.inotify.as_fd()
-    }
-}
-
-type Armed = (OwnedFd, Vec<(i32, Option<OsString>)>);
-
-/// Walks the path as the kernel does and watches each step before it is taken, so that a change
-/// during the walk is seen either by the walk or by the watch.
-fn arm(path: &Path) -> Result<Armed, Errno> {
-    let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
-    let mut watched = Vec::new();
-    let absolute = std::path::absolute(path).map_err(|_| Errno::INVAL)?;
-    let mut steps = steps_of(&absolute);
-    let mut at = PathBuf::from("/");
-    let mut links = 0;
-    while let Some(step) = steps.pop_front() {
-        if step == ".." {
-            at.pop();
-            continue;
-        }
-        let last = steps.is_empty();
-        let flags = if last { WAY | WatchFlags::CLOSE_WRITE } else { WAY };
-        // A directory that may not be read cannot be watched; those after it can.
-        if let Some(watch) = add(&inotify, &at, flags | WatchFlags::ONLYDIR)? {
-            watched.push((watch, Some(step.clone())));
-        }
-        let next = at.join(&step);
-        let Ok(stat) = rustix::fs::lstat(&next) else { break };
-        match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Symlink => {
-                links += 1;
-                let Ok(target) = std::fs::read_link(&next) else { break };
-                if links > MAX_LINKS {
-                    break;
-                }
-                if target.is_absolute() {
-                    at = PathBuf::from("/");
-                }
-                let mut target = steps_of(&target);
-                target.append(&mut steps);
-                steps = target;
-            }
-            FileType::Directory => at = next,
-            _ if last => {
-                // Beside its directory, for writers who reach it by another name: a file that
-                // is mounted into a container is written from outside.
-                let flags = WatchFlags::CLOSE_WRITE;
-                watched.extend(add(&inotify, &next, flags)?.map(|watch| (watch, None)));
-            }
-            _ => break,
-        }
-    }
-    Ok((inotify, watched))
-}
-
-/// Adds a watch, unless the place is not there (any more) or not ours to read.
-fn add(inotify: &OwnedFd, path: &Path, flags: WatchFlags) -> Result<Option<i32>, Errno> {
-    match inotify::add_watch(inotify, path, flags | WatchFlags::MASK_ADD) {
-        Ok(watch) => Ok(Some(watch)),
-        Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => Ok(None),
-        Err(errno) => Err(errno),
     }
 }
 

@@ -26,7 +26,7 @@ impl Namespace {
         }
         let made = std::thread::spawn(|| {
             nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)?;
-            Ok::<_, std::io::Error>(File::open("/proc/thread-self/ns/net")?)
+            File::open("/proc/thread-self/ns/net")
         });
         match made.join().unwrap() {
             Ok(file) => {
@@ -66,6 +66,17 @@ impl Namespace {
         let output = self.run(|| Command::new("ip").args(arguments.split(' ')).output().unwrap());
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "ip {arguments}: {said}");
+    }
+
+    /// Adds rules by the command `nft`; false where it is not there, which is said.
+    pub(crate) fn nft(&self, rules: &str) -> bool {
+        let Ok(output) = self.run(|| Command::new("nft").arg(rules).output()) else {
+            skip("the command nft is not there");
+            return false;
+        };
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "nft {rules}: {said}");
+        true
     }
 
     /// Writes a setting below `/proc/sys/net`.

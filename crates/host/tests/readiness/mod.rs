@@ -16,7 +16,8 @@ const LIMIT: Duration = Duration::from_secs(10);
 pub(crate) fn wait(fd: &impl AsFd, flags: PollFlags) {
     let limit = Timespec { tv_sec: 10, tv_nsec: 0 };
     let mut fds = [PollFd::new(fd, flags)];
-    assert_eq!(rustix::event::poll(&mut fds, Some(&limit)).unwrap(), 1, "nothing came");
+    let ready = rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, Some(&limit)));
+    assert_eq!(ready.unwrap(), 1, "nothing came");
 }
 
 pub(crate) fn wait_readable(fd: &impl AsFd) {

@@ -9,16 +9,14 @@ use std::io;
 use std::net::SocketAddr;
 
 use portreeve_core::{Engine, HostDatagram, HostEvent, IncomingDatagram, Instant};
-use portreeve_host::{
-    BATCH_DATAGRAMS, RawIcmp, RecvBatch, RefusedDatagram, SendBatch, SocketErrorReport,
-};
+use portreeve_host::{RawIcmp, RecvBatch, RefusedDatagram, SendBatch, SocketErrorReport};
 use portreeve_types::PublishId;
 use portreeve_wire::icmp::{ErrorKind, Unreachable};
 use portreeve_wire::udp::UDP_MAX_PAYLOAD;
 
-use super::{Driver, DriverStats};
 use super::mappings::Departing;
 use super::reports::error_kind;
+use super::{Driver, DriverStats};
 
 /// Batches read from one socket in one turn.
 const BATCHES: usize = 4;
@@ -98,9 +96,9 @@ impl Datagrams {
     }
 }
 
-/// Room for a whole batch of ordinary datagrams, or for one of the largest.
+/// Room for one message of the kernel's: a datagram of the largest, or many that it has joined.
 pub(super) fn has_room(core: &Engine) -> bool {
-    core.datagram_room() >= UDP_MAX_PAYLOAD + BATCH_DATAGRAMS * 2048
+    core.datagram_room() >= 2 * UDP_MAX_PAYLOAD
 }
 
 impl Driver {
@@ -119,8 +117,8 @@ impl Driver {
             if !state.readable || !has_room(&self.core) {
                 break;
             }
-            let batch = &mut self.datagrams.received;
-            if let Err(error) = socket.recv_batch(batch) {
+            let (batch, room) = (&mut self.datagrams.received, self.core.datagram_room());
+            if let Err(error) = socket.recv_batch_within(batch, room) {
                 state.readable = false;
                 state.failed |= error.kind() != io::ErrorKind::WouldBlock;
                 break;

@@ -73,7 +73,10 @@ impl Driver {
         let stalled = now.since(drain.moved) >= patience;
         // A frame that has not been looked at belongs to nobody yet.
         let unread = self.link_state.readable && !self.link_state.gone;
-        let empty = unfinished == 0 && !unread && !self.datagrams.any_waiting() && !self.mappings.any_waiting();
+        let empty = unfinished == 0
+            && !unread
+            && !self.datagrams.any_waiting()
+            && !self.mappings.any_waiting();
         if empty || stalled {
             let outcome = if unfinished == 0 {
                 Drained::Complete

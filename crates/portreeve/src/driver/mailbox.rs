@@ -85,7 +85,10 @@ impl Driver {
                 let _ = reply.send(self.core.counters());
             }
             Order::DriverStats { reply } => {
-                let open_sockets = self.streams.open() + self.mappings.open() + self.lingering.len();
+                let open_sockets = self.streams.open()
+                    + self.mappings.open()
+                    + self.names.open()
+                    + self.lingering.len();
                 let _ = reply.send(DriverStats { open_sockets, ..self.stats.clone() });
             }
             Order::Subscribe { reply } => {

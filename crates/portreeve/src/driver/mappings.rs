@@ -5,6 +5,8 @@
 //! where UDP may drop. What does not arrive is reported with how it began, so that the guest gets
 //! the error it would have got.
 
+mod departures;
+
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
@@ -13,13 +15,9 @@ use std::os::fd::{AsFd, AsRawFd};
 use mio::event::Event;
 use mio::{Interest, Token};
 use portreeve_core::{
-    DialFailure, FlowId, HostEvent, Instant, MappedDatagram, MappingKind, Undeliverable,
+    DialFailure, Engine, FlowId, Instant, MappedDatagram, MappingKind, Undeliverable,
 };
-use portreeve_host::{
-    Fragmentation, OutboundOptions, PingOptions, PingSocket, SendBatch, SendOptions,
-    SocketErrorReport, UdpSocket,
-};
-use portreeve_wire::icmp::{ErrorKind, Unreachable};
+use portreeve_host::{OutboundOptions, PingSocket, SendBatch, SocketErrorReport, UdpSocket};
 
 use super::datagrams::has_room;
 use super::dials::dial_failure;
@@ -32,6 +30,8 @@ const READS: usize = 16;
 const WAITING: usize = 256;
 /// Longest echo reply, with the IP header that raw sockets put in front.
 const ECHO_BUFFER: usize = 65_536 + 64;
+
+pub(super) use departures::Departing;
 
 pub(super) struct Mappings {
     slots: Vec<Option<Mapping>>,
@@ -113,12 +113,6 @@ impl Mappings {
     }
 }
 
-/// What a mapping's socket did for a while.
-enum Found<'a> {
-    Datagram(SocketAddr, &'a [u8]),
-    Report(SocketErrorReport),
-}
-
 impl Driver {
     pub(super) fn open_mapping(&mut self, id: FlowId, kind: MappingKind, v6: bool) {
         let options = OutboundOptions {
@@ -197,43 +191,25 @@ impl Driver {
         let Self { mappings, core, datagrams, .. } = self;
         let Mappings { slots, echo, .. } = mappings;
         let Some(Some(mapping)) = slots.get_mut(id.index()) else { return };
-        let mut tell = |found: Found<'_>| match found {
-            Found::Datagram(source, payload) => {
-                core.handle_mapped_datagram(&MappedDatagram { flow: id, source, payload }, now);
-                has_room(core)
-            }
-            Found::Report(report) => {
-                if let Some(error) = error_kind(&report) {
-                    let undeliverable = Undeliverable {
-                        flow: id,
-                        destination: report.destination,
-                        error,
-                        reporter: report.offender,
-                        payload: &report.payload,
-                    };
-                    core.handle_undeliverable(&undeliverable, now);
-                }
-                true
-            }
-        };
-        let mut room = true;
         for _ in 0..READS {
-            if !mapping.readable || !room {
+            if !mapping.readable || !has_room(core) {
                 break;
             }
             let outcome = match &mapping.socket {
                 Socket::Udp(socket) => {
                     let batch = datagrams.received();
-                    socket.recv_batch(batch).map(|_| {
+                    socket.recv_batch_within(batch, core.datagram_room()).map(|_| {
                         mapping.failed |= batch.errors_pending();
                         for datagram in batch.iter().filter(|datagram| !datagram.truncated) {
-                            room = tell(Found::Datagram(datagram.source, datagram.payload));
+                            let (source, payload) = (datagram.source, datagram.payload);
+                            let mapped = MappedDatagram { flow: id, source, payload };
+                            core.handle_mapped_datagram(&mapped, now);
                         }
                     })
                 }
                 Socket::Echo(socket) => socket.recv(echo).map(|(length, source)| {
-                    let source = SocketAddr::new(source, 0);
-                    room = tell(Found::Datagram(source, &echo[..length]));
+                    let (source, payload) = (SocketAddr::new(source, 0), &echo[..length]);
+                    core.handle_mapped_datagram(&MappedDatagram { flow: id, source, payload }, now);
                 }),
             };
             if let Err(error) = outcome {
@@ -243,124 +219,12 @@ impl Driver {
         }
         if std::mem::take(&mut mapping.failed) {
             while let Ok(Some(report)) = mapping.socket.recv_error() {
-                tell(Found::Report(report));
+                tell(core, id, &report, now);
             }
         }
         if mapping.readable {
             self.mappings.mark(id);
         }
-    }
-
-    /// Takes over a datagram of the guest: it leaves with the others of its mapping.
-    pub(super) fn push_mapped(&mut self, out: &Departing<'_>, now: Instant) {
-        let Some(mapping) = self.mappings.get_mut(out.flow) else {
-            return self.answer_for_missing(out, now);
-        };
-        match &mapping.socket {
-            Socket::Udp(_) => {
-                if mapping.outgoing.len() >= WAITING {
-                    self.stats.datagram_errors += 1;
-                    return;
-                }
-                if mapping.outgoing.is_empty() {
-                    self.mappings.touched.push(out.flow);
-                }
-                let options =
-                    SendOptions { source: None, hop_limit: out.hop_limit, fragmentation: out.cut() };
-                let Some(mapping) = self.mappings.get_mut(out.flow) else { return };
-                mapping.outgoing.push_with(out.payload, out.destination, options);
-                if mapping.outgoing.len() >= WAITING {
-                    self.flush_mapping(out.flow, now);
-                }
-            }
-            Socket::Echo(socket) => {
-                let options = PingOptions { hop_limit: out.hop_limit, fragmentation: out.cut() };
-                match socket.send(out.payload, out.destination.ip(), &options) {
-                    Ok(()) => {}
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        self.stats.datagram_errors += 1;
-                    }
-                    Err(error) => {
-                        // The kernel may have put a report of its own into the error queue, with
-                        // the path MTU; then that says more.
-                        mapping.failed = true;
-                        let reported = error.raw_os_error() == Some(libc::EMSGSIZE);
-                        self.mappings.mark(out.flow);
-                        if !reported {
-                            self.report_unsent(out, &error, now);
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    /// Sends what this turn's datagrams have left in their batches, and answers for the sockets
-    /// that could not be had.
-    pub(super) fn flush_touched(&mut self, now: Instant) {
-        for id in std::mem::take(&mut self.mappings.touched) {
-            self.flush_mapping(id, now);
-        }
-        for (flow, reason) in std::mem::take(&mut self.mappings.failed) {
-            self.core.handle_host_event(HostEvent::Failed { flow, reason }, now);
-        }
-    }
-
-    fn flush_mapping(&mut self, id: FlowId, now: Instant) {
-        let Some(Some(mapping)) = self.mappings.slots.get_mut(id.index()) else { return };
-        if mapping.id != id {
-            return;
-        }
-        let Socket::Udp(socket) = &mapping.socket else { return };
-        while mapping.writable && !mapping.outgoing.is_empty() {
-            match socket.send_batch(&mapping.outgoing) {
-                Ok(sent) => mapping.outgoing.skip(sent),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => mapping.writable = false,
-                Err(error) => {
-                    self.stats.datagram_errors += 1;
-                    let report = socket.explain(&mapping.outgoing, &error);
-                    mapping.outgoing.skip(1);
-                    let Some(report) = report else { continue };
-                    let Some(error) = error_kind(&report) else { continue };
-                    let undeliverable = Undeliverable {
-                        flow: id,
-                        destination: report.destination,
-                        error,
-                        reporter: None,
-                        payload: &report.payload,
-                    };
-                    self.core.handle_undeliverable(&undeliverable, now);
-                }
-            }
-        }
-    }
-
-    fn report_unsent(&mut self, out: &Departing<'_>, error: &io::Error, now: Instant) {
-        let kind = match error.kind() {
-            io::ErrorKind::NetworkUnreachable => Unreachable::Network,
-            io::ErrorKind::PermissionDenied => Unreachable::Prohibited,
-            _ => Unreachable::Host,
-        };
-        self.report(out, ErrorKind::Unreachable(kind), now);
-    }
-
-    /// A datagram for whose mapping there is no socket.
-    fn answer_for_missing(&mut self, out: &Departing<'_>, now: Instant) {
-        self.stats.datagram_errors += 1;
-        let failed = self.mappings.failed.iter().find(|(flow, _)| *flow == out.flow);
-        let Some(&(_, failure)) = failed else { return };
-        let kind = match failure {
-            DialFailure::EchoForbidden | DialFailure::Prohibited => Unreachable::Prohibited,
-            DialFailure::NetworkUnreachable => Unreachable::Network,
-            _ => Unreachable::Host,
-        };
-        self.report(out, ErrorKind::Unreachable(kind), now);
-    }
-
-    fn report(&mut self, out: &Departing<'_>, error: ErrorKind, now: Instant) {
-        let Departing { flow, destination, payload, .. } = *out;
-        let report = Undeliverable { flow, destination, error, reporter: None, payload };
-        self.core.handle_undeliverable(&report, now);
     }
 
     fn say_echo_forbidden(&mut self, error: &portreeve_host::HostError) {
@@ -372,19 +236,13 @@ impl Driver {
     }
 }
 
-/// A datagram of the guest on its way to a mapping's socket.
-pub(super) struct Departing<'a> {
-    pub(super) flow: FlowId,
-    pub(super) destination: SocketAddr,
-    pub(super) hop_limit: Option<u8>,
-    pub(super) may_fragment: bool,
-    pub(super) payload: &'a [u8],
-}
-
-impl Departing<'_> {
-    fn cut(&self) -> Fragmentation {
-        if self.may_fragment { Fragmentation::Allowed } else { Fragmentation::Forbidden }
-    }
+/// Tells the core what became of a datagram, where an ICMP error says it.
+fn tell(core: &mut Engine, flow: FlowId, report: &SocketErrorReport, now: Instant) {
+    let Some(error) = error_kind(report) else { return };
+    let (destination, reporter) = (report.destination, report.offender);
+    let payload = &report.payload;
+    let undeliverable = Undeliverable { flow, destination, error, reporter, payload };
+    core.handle_undeliverable(&undeliverable, now);
 }
 
 impl Socket {

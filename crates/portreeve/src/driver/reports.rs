@@ -14,6 +14,10 @@ pub(super) fn error_kind(report: &SocketErrorReport) -> Option<ErrorKind> {
         (ErrorOrigin::Icmp, TIME_EXCEEDED_V4) | (ErrorOrigin::Icmp6, TIME_EXCEEDED_V6) => {
             return Some(ErrorKind::TimeExceeded);
         }
+        // The error number is that of any other unreachable host, and what a program hears is not.
+        (ErrorOrigin::Icmp, UNREACHABLE_V4) if PROHIBITED_V4.contains(&report.icmp_code) => {
+            return Some(ErrorKind::Unreachable(Unreachable::Prohibited));
+        }
         _ => {}
     }
     let kind = match io::Error::from_raw_os_error(report.errno).kind() {
@@ -26,6 +30,10 @@ pub(super) fn error_kind(report: &SocketErrorReport) -> Option<ErrorKind> {
     Some(ErrorKind::Unreachable(kind))
 }
 
+/// RFC 792.
+const UNREACHABLE_V4: u8 = 3;
+/// RFC 1122 §3.2.2.1 and RFC 1812 §5.2.7.1: network, host and communication prohibited.
+const PROHIBITED_V4: [u8; 3] = [9, 10, 13];
 /// RFC 792.
 const TIME_EXCEEDED_V4: u8 = 11;
 /// RFC 4443 §3.3.

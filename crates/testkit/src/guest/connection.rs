@@ -6,9 +6,10 @@
 use std::net::SocketAddr;
 
 use portreeve_core::Instant;
+use portreeve_wire::icmp::ErrorKind;
 use portreeve_wire::packet::Protocol;
 use portreeve_wire::tcp::{ControlSegment, TCP_HEADER_LEN, TcpHeader};
-use smoltcp::iface::{SocketHandle, SocketSet};
+use smoltcp::iface::{Interface, SocketHandle, SocketSet};
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::wire::IpListenEndpoint;
 
@@ -29,6 +30,8 @@ pub struct Connection {
     pub established: bool,
     /// Whether the other end reset it.
     pub reset: bool,
+    /// The ICMP error that ended the attempt to connect.
+    pub error: Option<ErrorKind>,
     /// Whether the other end's FIN has arrived.
     pub fin: bool,
     /// Whether the guest reset it.
@@ -54,18 +57,35 @@ impl Connection {
         stream: StreamId,
         segment: Option<u16>,
     ) -> Self {
-        let buffer = |length| SocketBuffer::new(vec![0; length]);
-        let mut socket = Socket::new(buffer(listener.receive_buffer), buffer(listener.send_buffer));
+        let mut socket = socket(listener);
         let (address, port) = (ends.0.ip().into(), ends.0.port());
         let listening = socket.listen(IpListenEndpoint { addr: Some(address), port });
         assert!(listening.is_ok(), "a fresh socket listens");
+        Self::new(ends, socket, Peer::new(listener.app, stream), segment)
+    }
+
+    /// A connection that is being opened.
+    pub(super) fn connecting(
+        ends: Ends,
+        settings: &Listener,
+        stream: StreamId,
+        interface: &mut Interface,
+    ) -> Self {
+        let mut socket = socket(settings);
+        let connecting = socket.connect(interface.context(), ends.1, ends.0);
+        assert!(connecting.is_ok(), "a fresh socket connects");
+        Self::new(ends, socket, Peer::new(settings.app, stream), None)
+    }
+
+    fn new(ends: Ends, socket: Socket<'static>, peer: Peer, segment: Option<u16>) -> Self {
         let mut sockets = SocketSet::new(Vec::with_capacity(1));
         let handle = sockets.add(socket);
         Self {
             ends,
-            peer: Peer::new(listener.app, stream),
+            peer,
             established: false,
             reset: false,
+            error: None,
             fin: false,
             aborted: false,
             sockets,
@@ -76,6 +96,11 @@ impl Connection {
             heard: (0, 0),
             stopped_at: None,
         }
+    }
+
+    /// Whether the attempt to connect was answered with a reset.
+    pub const fn refused(&self) -> bool {
+        self.reset && !self.established
     }
 
     /// Where its socket stands.
@@ -94,6 +119,12 @@ impl Connection {
 
     pub(super) fn readable(&self) -> bool {
         self.sockets.get::<Socket<'_>>(self.handle).recv_queue() != 0
+    }
+
+    /// Whether its socket must be left alone: at the end of TIME-WAIT smoltcp 0.14 throws away what
+    /// its application has not read, which no kernel does.
+    pub(super) fn keeps_unread(&self) -> bool {
+        self.state() == State::TimeWait && self.readable()
     }
 
     /// Whether a segment says no more than that the FIN has not arrived. The third of these makes
@@ -199,6 +230,11 @@ pub(super) enum Revival {
     Send(Vec<u8>),
     /// A duplicate acknowledgement.
     Hear(Vec<u8>),
+}
+
+fn socket(settings: &Listener) -> Socket<'static> {
+    let buffer = |length| SocketBuffer::new(vec![0; length]);
+    Socket::new(buffer(settings.receive_buffer), buffer(settings.send_buffer))
 }
 
 pub(super) fn packet(from: SocketAddr, to: SocketAddr, segment: &ControlSegment) -> Vec<u8> {

@@ -1,10 +1,11 @@
 //! The guest: a machine on the other end of the link, well behaved or scripted.
 //!
-//! Owns its addresses, its ARP, neighbour discovery and ICMP, and routes the rest to `tcp.rs` and
-//! `udp.rs`. Every frame it gets is judged by its card (`nic.rs`).
+//! Owns its addresses and its ARP, and routes the rest to `tcp.rs`, `udp.rs` and `icmp.rs`. Every frame it gets is judged by its card (`nic.rs`).
 
+mod active;
 pub mod connection;
 mod device;
+pub mod icmp;
 pub mod nic;
 pub mod port;
 pub mod tcp;
@@ -18,8 +19,7 @@ use portreeve_types::Addressing;
 use portreeve_wire::VirtioNetHdr;
 use portreeve_wire::arp::{ARP_LEN, Arp, ArpOperation};
 use portreeve_wire::ethernet::{ETHERNET_HEADER_LEN, EtherType, EthernetHeader};
-use portreeve_wire::icmp::{self, Unreachable};
-use portreeve_wire::ndp::{NEIGHBOR_LEN, Neighbor};
+use portreeve_wire::icmp::{Unreachable, verify};
 use portreeve_wire::packet::{IpPacket, Protocol};
 use portreeve_wire::tcp::TcpHeader;
 
@@ -58,7 +58,11 @@ pub struct Guest {
     pub scripted: BTreeSet<u16>,
     /// Segments for scripted ports.
     pub segments: VecDeque<(TcpHeader, Segment)>,
-    /// ICMP errors that the guest got.
+    /// ICMP errors that the guest got, about whatever it had sent.
+    pub errors: Vec<icmp::GuestError>,
+    /// Echo replies that the guest got.
+    pub echoes: Vec<icmp::GuestEcho>,
+    /// Those of the errors that say of a segment or datagram that it cannot be delivered.
     pub unreachable: Vec<(Unreachable, portreeve_wire::FlowKey)>,
     addressing: Addressing,
     /// Frames that wait for room on the link.
@@ -81,6 +85,8 @@ impl Guest {
             mute: false,
             scripted: BTreeSet::new(),
             segments: VecDeque::new(),
+            errors: Vec::new(),
+            echoes: Vec::new(),
             unreachable: Vec::new(),
             addressing: addressing.clone(),
             outgoing: VecDeque::new(),
@@ -252,7 +258,8 @@ impl Guest {
                 }
             }
             Protocol::UDP => {
-                let answers = self.udp.receive(&packet, &ip);
+                let Some((whole, pieces)) = self.udp.join(&packet, &ip) else { return };
+                let answers = self.udp.datagram(&whole, &ip, pieces);
                 for (from, to, payload) in answers {
                     self.send_datagram(from, to, &payload);
                 }
@@ -260,34 +267,14 @@ impl Guest {
                     out.push(Outgoing::plain(packet));
                 }
             }
-            Protocol::ICMP | Protocol::ICMPV6 => self.icmp(&ip, &packet[ip.payload.clone()]),
+            Protocol::ICMP | Protocol::ICMPV6 => {
+                let Some((whole, pieces)) = self.udp.join(&packet, &ip) else { return };
+                assert!(verify(ip.source, ip.destination, &whole), "a wrong ICMP checksum");
+                self.icmp(&ip, &whole, pieces);
+            }
             _ => {}
         }
         self.queue(out);
-    }
-
-    fn icmp(&mut self, ip: &IpPacket, message: &[u8]) {
-        let v6 = ip.source.is_ipv6();
-        if let Some(error) = icmp::IcmpError::parse(message, v6) {
-            self.unreachable.push((error.unreachable, error.quoted));
-        }
-        let (Some(neighbor), IpAddr::V6(source)) = (Neighbor::parse(message), ip.source) else {
-            return;
-        };
-        let Some(link) = self.addressing.ipv6 else { return };
-        if !v6 || neighbor.advertisement || neighbor.target != link.guest {
-            return;
-        }
-        let answer = Neighbor {
-            advertisement: true,
-            target: link.guest,
-            mac: Some(self.nic.mac),
-            solicited: true,
-        };
-        let mut upper = [0; NEIGHBOR_LEN];
-        answer.emit(link.guest, source, &mut upper);
-        let packet = packet::ip(link.guest.into(), source.into(), Protocol::ICMPV6, &upper, None);
-        self.send_packet(&packet);
     }
 }
 

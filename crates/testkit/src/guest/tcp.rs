@@ -31,16 +31,16 @@ pub struct GuestTcp {
     pub ports: BTreeMap<(bool, u16), Port>,
     /// Connections that are over, oldest first.
     pub ended: Vec<Connection>,
-    interface: Interface,
-    super_segments: bool,
+    pub(super) interface: Interface,
+    pub(super) super_segments: bool,
     mtu: usize,
-    connections: BTreeMap<Ends, Connection>,
-    dirty: BTreeSet<Ends>,
+    pub(super) connections: BTreeMap<Ends, Connection>,
+    pub(super) dirty: BTreeSet<Ends>,
     timers: BTreeSet<(Instant, Ends)>,
     delayed: BTreeMap<(Instant, u64), Vec<u8>>,
     /// Whose SYN waits: a repeated one waits only once.
     waiting: BTreeSet<Ends>,
-    streams: u64,
+    pub(super) streams: u64,
 }
 
 /// Names of guests' streams start here; those of clients below.
@@ -163,6 +163,9 @@ impl GuestTcp {
             return;
         }
         let Some(connection) = self.connections.get_mut(&ends) else { return };
+        if header.syn && header.ack && self.super_segments {
+            connection.segment = tcp::max_segment_size(&packet[parsed.payload.clone()]);
+        }
         if header.syn && connection.segment.is_some() {
             tcp::set_max_segment_size(&mut packet[parsed.payload.clone()], SUPER_SEGMENT);
             nic::fill_tcp_checksum(&mut packet, parsed);
@@ -179,7 +182,7 @@ impl GuestTcp {
         self.interface.poll_ingress_single(stack_time(now), &mut device, &mut connection.sockets);
         let state = connection.state();
         connection.established |=
-            !matches!(state, State::Listen | State::SynReceived | State::Closed);
+            !matches!(state, State::Listen | State::SynSent | State::SynReceived | State::Closed);
         connection.fin |=
             matches!(state, State::CloseWait | State::LastAck | State::Closing | State::TimeWait);
         // In LAST-ACK a reset and the last acknowledgement both lead to CLOSED.
@@ -296,6 +299,9 @@ impl GuestTcp {
                 self.dirty.insert(ends);
                 return;
             }
+            if connection.keeps_unread() {
+                break;
+            }
             let mut device = GuestDevice::new(mtu);
             self.interface.poll_egress(stack_time(now), &mut device, &mut connection.sockets);
             if !self.send(ends, device, out) {
@@ -311,6 +317,7 @@ impl GuestTcp {
             return;
         }
         let stack = self.interface.poll_at(stack_time(now), &connection.sockets);
+        let stack = stack.filter(|_| !connection.keeps_unread());
         let stack = stack.map(|at| Instant::from_micros(at.total_micros().unsigned_abs()));
         let stopped = connection.is_stopped(stack).then(|| now + STOPPED);
         connection.stopped_at = stopped.map(|at| connection.stopped_at.unwrap_or(at));
@@ -380,7 +387,7 @@ impl GuestTcp {
         true
     }
 
-    fn forget(&mut self, ends: Ends) {
+    pub(super) fn forget(&mut self, ends: Ends) {
         if let Some(connection) = self.connections.remove(&ends) {
             if let Some(armed) = connection.armed {
                 self.timers.remove(&(armed, ends));

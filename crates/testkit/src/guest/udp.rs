@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use portreeve_wire::checksum;
-use portreeve_wire::icmp::{ICMP_HEADER_LEN, Unreachable, emit_unreachable};
+use portreeve_wire::icmp::{ErrorKind, ICMP_HEADER_LEN, Unreachable, emit_error};
 use portreeve_wire::packet::{IpPacket, Protocol};
 use portreeve_wire::udp::UdpHeader;
 
@@ -74,14 +74,10 @@ impl GuestUdp {
         self.identification
     }
 
-    /// A packet. Returns datagrams to send: from, to, payload.
-    pub(super) fn receive(
-        &mut self,
-        packet: &[u8],
-        ip: &IpPacket,
-    ) -> Vec<(SocketAddr, SocketAddr, Vec<u8>)> {
+    /// The bytes behind the IP headers once they are whole, and of how many packets they came.
+    pub(super) fn join(&mut self, packet: &[u8], ip: &IpPacket) -> Option<(Vec<u8>, usize)> {
         let data = &packet[ip.payload.clone()];
-        let Some(fragment) = ip.fragment else { return self.datagram(data, ip, 1) };
+        let Some(fragment) = ip.fragment else { return Some((data.to_vec(), 1)) };
         let key = (ip.source, fragment.identification);
         let unfinished = self.unfinished.entry(key).or_default();
         assert_eq!(unfinished.bytes.len(), fragment.offset as usize, "fragments come in order");
@@ -89,13 +85,13 @@ impl GuestUdp {
         unfinished.bytes.extend_from_slice(data);
         unfinished.pieces += 1;
         if fragment.more {
-            return Vec::new();
+            return None;
         }
-        let Some(whole) = self.unfinished.remove(&key) else { return Vec::new() };
-        self.datagram(&whole.bytes, ip, whole.pieces)
+        self.unfinished.remove(&key).map(|whole| (whole.bytes, whole.pieces))
     }
 
-    fn datagram(
+    /// A whole datagram. Returns datagrams to send: from, to, payload.
+    pub(super) fn datagram(
         &mut self,
         data: &[u8],
         ip: &IpPacket,
@@ -145,7 +141,7 @@ pub(super) fn unreachable(packet: &[u8]) -> Vec<u8> {
     let quote = &packet[..packet.len().min(500)];
     let mut message = vec![0; ICMP_HEADER_LEN + quote.len()];
     let (guest, sender) = (parsed.destination, parsed.source);
-    emit_unreachable(guest, sender, Unreachable::Port, quote, &mut message);
+    emit_error(guest, sender, ErrorKind::Unreachable(Unreachable::Port), quote, &mut message);
     let protocol = if v6 { Protocol::ICMPV6 } else { Protocol::ICMP };
     ip_packet(guest, sender, protocol, &message, None)
 }

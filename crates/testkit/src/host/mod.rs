@@ -4,32 +4,51 @@
 //! twice, bytes before the guest has accepted, all end the test. It moves bytes only when it was
 //! told to or when the socket changed, so a missing order shows as a stall.
 
-pub mod client;
 pub mod datagram;
+pub mod outside;
+pub mod stream;
+pub mod world;
 
 use std::collections::{BTreeSet, VecDeque};
 
-use portreeve_core::{Accepted, Engine, FlowId, HostEvent, HostOp, Instant, RefuseReason};
+use portreeve_core::{
+    Accepted, Engine, FlowId, HostDatagram, HostEvent, HostOp, Instant, RefuseReason,
+};
 
 use crate::app::Peer;
 use crate::content::StreamId;
+use crate::guest::tcp::Ends;
 use crate::random::Random;
 use crate::trace::Trace;
-use client::{Client, ClientSpec, Found};
-use datagram::HostUdp;
+use datagram::{ClientDatagram, HostUdp};
+use outside::{Answered, Dialled, Outside};
+use stream::{ClientSpec, Found, HostStream};
+use world::{Departed, World};
 
-/// Names a client.
+/// Names a stream of the host: a client, or a server that was dialled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientId(pub usize);
 
+/// What the shell has for a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Socket {
+    Stream(ClientId),
+    Dial,
+    Mapping,
+}
+
 /// All sockets of the host.
 pub struct FakeHost {
-    /// Datagrams.
+    /// Datagrams of published ports.
     pub udp: HostUdp,
+    /// Where the guest's connections go.
+    pub outside: Outside,
+    /// Where the guest's datagrams go.
+    pub world: World,
     /// Most bytes moved by one read or write: small ones make every cut happen.
     pub chunk: usize,
-    clients: Vec<Client>,
-    by_flow: Vec<Option<(FlowId, ClientId)>>,
+    clients: Vec<HostStream>,
+    by_flow: Vec<Option<(FlowId, Socket)>>,
     touched: VecDeque<ClientId>,
     timers: BTreeSet<(Instant, ClientId)>,
     random: Random,
@@ -39,6 +58,8 @@ impl FakeHost {
     pub(crate) fn new(seed: u64) -> Self {
         Self {
             udp: HostUdp::default(),
+            outside: Outside::default(),
+            world: World::default(),
             chunk: 16_384,
             clients: Vec::new(),
             by_flow: Vec::new(),
@@ -49,12 +70,12 @@ impl FakeHost {
     }
 
     /// A client.
-    pub fn client(&self, id: ClientId) -> &Client {
+    pub fn client(&self, id: ClientId) -> &HostStream {
         &self.clients[id.0]
     }
 
-    /// All clients there ever were.
-    pub fn clients(&self) -> &[Client] {
+    /// All clients and servers there ever were.
+    pub fn clients(&self) -> &[HostStream] {
         &self.clients
     }
 
@@ -95,8 +116,18 @@ impl FakeHost {
 
     /// The client that a flow carries.
     pub fn client_of(&self, flow: FlowId) -> Option<ClientId> {
-        let entry = self.by_flow.get(flow.index()).copied().flatten();
-        entry.filter(|&(id, _)| id == flow).map(|(_, client)| client)
+        match self.socket_of(flow) {
+            Some(Socket::Stream(id)) => Some(id),
+            Some(Socket::Dial | Socket::Mapping) | None => None,
+        }
+    }
+
+    /// The server that took the latest connection with these ends.
+    pub fn server_of(&self, ends: Ends) -> Option<ClientId> {
+        let dialled = |stream: &HostStream| {
+            matches!(stream.role, stream::Role::Server(_)) && stream.ends == Some(ends)
+        };
+        self.clients.iter().rposition(dialled).map(ClientId)
     }
 
     /// A client connects to a published port.
@@ -107,17 +138,12 @@ impl FakeHost {
         now: Instant,
     ) -> ClientId {
         let id = ClientId(self.clients.len());
-        let mut client = Client::new(spec, StreamId(id.0 as u64 + 1));
+        let mut client = HostStream::client(&spec, StreamId(id.0 as u64 + 1));
         let accepted = Accepted { publish: spec.publish, client: spec.address, local: spec.local };
         match engine.handle_accepted(&accepted, now) {
             Ok(flow) => {
                 client.flow = Some(flow);
-                if self.by_flow.len() <= flow.index() {
-                    self.by_flow.resize(flow.index() + 1, None);
-                }
-                let slot = &mut self.by_flow[flow.index()];
-                assert!(slot.is_none(), "a slot given out while its socket is open");
-                *slot = Some((flow, id));
+                self.keep(flow, Socket::Stream(id));
             }
             Err(reason) => client.turn_away(reason),
         }
@@ -139,15 +165,39 @@ impl FakeHost {
                 self.touched.push_back(id);
             }
             HostOp::Close(flow) | HostOp::Reset(flow) => {
-                let id = self.expect(flow, op);
-                self.clients[id.0].shell_close(matches!(op, HostOp::Reset(_)));
-                self.by_flow[flow.index()] = None;
-                self.touched.push_back(id);
+                self.release(flow, op);
+            }
+            HostOp::Dial { flow, destination, hop_limit, .. } => {
+                let known = engine.flow(flow);
+                if let Some(known) = &known {
+                    assert_eq!(known.target, Some(destination), "what is shown is dialled");
+                }
+                self.keep(flow, Socket::Dial);
+                let ends = known.map(|known| (known.guest, known.remote));
+                self.outside.dial(Dialled { flow, destination, hop_limit, ends }, now);
+            }
+            HostOp::Open { flow, kind, v6 } => {
+                self.keep(flow, Socket::Mapping);
+                self.world.open(flow, kind, v6);
             }
             HostOp::Unreachable { publish, client, local, kind } => {
                 self.udp.unreachable.push((publish, client, local, kind));
             }
             other => panic!("an order that the testkit does not know: {other:?}"),
+        }
+    }
+
+    /// A datagram leaves.
+    pub(crate) fn send(&mut self, datagram: HostDatagram<'_>) {
+        match datagram {
+            HostDatagram::Published { publish, client, local, payload } => {
+                let payload = payload.to_vec();
+                self.udp.received.push(ClientDatagram { publish, client, local, payload });
+            }
+            HostDatagram::Mapped { flow, destination, hop_limit, may_fragment, payload } => {
+                let payload = payload.to_vec();
+                self.world.depart(Departed { flow, destination, hop_limit, may_fragment, payload });
+            }
         }
     }
 
@@ -160,6 +210,8 @@ impl FakeHost {
             self.touched.push_back(id);
         }
         let mut worked = self.udp.poll(engine, now);
+        worked |= self.world.poll(engine, now);
+        worked |= self.answer_dials(engine, now);
         while let Some(id) = self.touched.pop_front() {
             worked = true;
             self.work(id, false, engine, now);
@@ -169,7 +221,8 @@ impl FakeHost {
 
     /// When something happens here by itself.
     pub(crate) fn next_at(&self) -> Option<Instant> {
-        self.timers.first().map(|&(at, _)| at)
+        let reading = self.timers.first().map(|&(at, _)| at);
+        reading.into_iter().chain(self.outside.next_at()).min()
     }
 
     /// Adds what each client has seen to a trace.
@@ -182,6 +235,58 @@ impl FakeHost {
 
     fn expect(&self, flow: FlowId, op: HostOp) -> ClientId {
         self.client_of(flow).unwrap_or_else(|| panic!("{op:?} names no open socket"))
+    }
+
+    fn socket_of(&self, flow: FlowId) -> Option<Socket> {
+        let entry = self.by_flow.get(flow.index()).copied().flatten();
+        entry.filter(|&(id, _)| id == flow).map(|(_, socket)| socket)
+    }
+
+    fn keep(&mut self, flow: FlowId, socket: Socket) {
+        if self.by_flow.len() <= flow.index() {
+            self.by_flow.resize(flow.index() + 1, None);
+        }
+        let slot = &mut self.by_flow[flow.index()];
+        assert!(slot.is_none(), "a slot given out while its socket is open");
+        *slot = Some((flow, socket));
+    }
+
+    /// Closes whatever socket a flow has.
+    fn release(&mut self, flow: FlowId, op: HostOp) {
+        let reset = matches!(op, HostOp::Reset(_));
+        match self.socket_of(flow) {
+            Some(Socket::Stream(id)) => {
+                self.clients[id.0].shell_close(reset);
+                self.touched.push_back(id);
+            }
+            Some(Socket::Dial) => assert!(self.outside.give_up(flow) && !reset, "{op:?}"),
+            Some(Socket::Mapping) => assert!(self.world.close(flow) && !reset, "{op:?}"),
+            None => panic!("{op:?} names no open socket"),
+        }
+        self.by_flow[flow.index()] = None;
+    }
+
+    /// Tells the engine of dials that came to something. Whether any did.
+    fn answer_dials(&mut self, engine: &mut Engine, now: Instant) -> bool {
+        let mut worked = false;
+        while let Some(answered) = self.outside.answered(now) {
+            worked = true;
+            match answered {
+                Answered::Connected(Dialled { flow, destination, ends, .. }, spec) => {
+                    let id = ClientId(self.clients.len());
+                    let stream = StreamId(id.0 as u64 + 1);
+                    let server = HostStream::server(destination, &spec, stream, (flow, ends));
+                    self.clients.push(server);
+                    self.by_flow[flow.index()] = Some((flow, Socket::Stream(id)));
+                    engine.handle_host_event(HostEvent::Connected(flow), now);
+                    self.touched.push_back(id);
+                }
+                Answered::Failed(flow, reason) => {
+                    engine.handle_host_event(HostEvent::Failed { flow, reason }, now);
+                }
+            }
+        }
+        worked
     }
 
     /// Application and shell take turns on one socket until neither changes anything.
@@ -232,7 +337,7 @@ impl FakeHost {
         true
     }
 
-    pub(crate) fn opened(&mut self, flow: FlowId, ends: crate::guest::tcp::Ends) {
+    pub(crate) fn opened(&mut self, flow: FlowId, ends: Ends) {
         if let Some(id) = self.client_of(flow) {
             self.clients[id.0].ends = Some(ends);
         }

@@ -5,7 +5,7 @@ use portreeve_types::PublishId;
 
 use crate::app::App;
 use crate::guest::GuestSpec;
-use crate::host::client::ClientSpec;
+use crate::host::stream::ClientSpec;
 use crate::link::LinkSpec;
 
 /// How a pair is made.

@@ -21,6 +21,7 @@ struct Plan {
     place: PathBuf,
     open: Vec<PathBuf>,
     tty: Option<PathBuf>,
+    etc: Option<PathBuf>,
 }
 
 pub(crate) fn launch(arguments: &[String]) -> ExitCode {
@@ -33,12 +34,17 @@ pub(crate) fn launch(arguments: &[String]) -> ExitCode {
             "--place" => plan.place = value.into(),
             "--open" => plan.open.push(value.into()),
             "--tty" => plan.tty = Some(value.into()),
+            "--etc" => plan.etc = Some(value.into()),
             other => panic!("{other}: no such option"),
         }
     }
     sys::heed_the_keyboard();
     if let Some(tty) = &plan.tty {
         take_terminal(tty);
+    }
+    if let Some(etc) = &plan.etc {
+        private_mounts();
+        mount_bind(etc, "/etc").unwrap();
     }
     if let Some(user) = plan.user {
         become_user(user, &plan);
@@ -49,10 +55,14 @@ pub(crate) fn launch(arguments: &[String]) -> ExitCode {
     panic!("{program}: {error}");
 }
 
-fn become_user(user: u32, plan: &Plan) {
+fn private_mounts() {
     sys::unshare_mounts().unwrap();
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     mount_change("/", private).unwrap();
+}
+
+fn become_user(user: u32, plan: &Plan) {
+    private_mounts();
     mount("tmpfs", &plan.place, "tmpfs", MountFlags::empty(), c"mode=0755").unwrap();
     for file in &plan.open {
         let here = plan.place.join(file.file_name().expect("a file"));

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! portreeve-e2e-guest serve SERVICE…
-//! portreeve-e2e-guest launch [--user UID --place DIR --open FILE…] [--tty PATH] -- CMD…
+//! portreeve-e2e-guest call KIND WORD…
+//! portreeve-e2e-guest launch [--user UID --place DIR --open FILE…] [--tty PATH] [--etc DIR] -- CMD…
 //! portreeve-e2e-guest limit PID OPEN_FILES
 //! portreeve-e2e-guest without OFFLOAD…
 //! ```
@@ -11,7 +12,8 @@
 //! address, is named; the kinds are listed in `tcp.rs` and `udp.rs`. `stay` alone keeps the program when its standard input ends,
 //! `hush` says nothing of connections. On standard output it says `listening` when all services
 //! are there, and then what happens to them. On standard input it takes orders: `listen SERVICE`,
-//! `close PORT` (no longer listen), `exit CODE`; at the end of it, it exits.
+//! `close PORT` (no longer listen), `do ID CALL` (see `calls`), `exit CODE`; at the end of it, it
+//! exits.
 
 #![expect(
     clippy::print_stdout,
@@ -19,6 +21,7 @@
     reason = "a test program: printing is how it reports, and a panic how it fails"
 )]
 
+mod calls;
 mod launch;
 mod tcp;
 mod udp;
@@ -48,8 +51,9 @@ fn main() -> ExitCode {
         Some("launch") => launch::launch(&arguments[1..]),
         Some("limit") => launch::limit(&arguments[1..]),
         Some("serve") => serve(&arguments[1..]),
+        Some("call") => calls::run(&arguments[1..]),
         Some("without") => launch::without(&arguments[1..]),
-        _ => panic!("launch, limit, serve or without"),
+        _ => panic!("call, launch, limit, serve or without"),
     }
 }
 
@@ -84,6 +88,7 @@ fn serve(services: &[String]) -> ExitCode {
                 listening.retain(|(_, at)| at.port() != port);
                 println!("closed {which}");
             }
+            "do" => calls::begin(which),
             "exit" => return ExitCode::from(which.parse::<u8>().unwrap()),
             order => panic!("{order}: not an order"),
         }

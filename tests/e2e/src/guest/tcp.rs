@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `echo` | sends back what it gets, until the end |
 //! | `echo-small` | the same through the smallest socket buffers |
-//! | `sink` | takes bytes to the end, checks them, answers `LENGTH ok` |
+//! | `sink` | takes bytes to the end, checks them, says what came, answers `LENGTH ok` |
 //! | `sink-small` | the same through the smallest socket buffers |
 //! | `slow-sink=MS` | the same, at most 64 KiB every MS milliseconds |
 //! | `source=N` | sends N bytes and closes |
@@ -15,6 +15,7 @@
 //! | `peer` | sends `PEER LOCAL`, a line, and closes |
 //! | `hex` | takes bytes to the end and answers with them in hexadecimal |
 //! | `line` | answers a line with the same line, and closes |
+//! | `http=N` | answers every request with 200 and N bytes, and closes |
 //! | `narrow` | the same with a queue for 16 connections, from which it takes one every 5 ms |
 //! | `exit-tenth=N` | sends N bytes; after the tenth time the whole program exits at once |
 //! | `exit=N` | sends N bytes, and the whole program exits at once |
@@ -128,6 +129,7 @@ fn connection(service: &Service, mut stream: TcpStream) -> io::Result<()> {
             BufReader::new(&stream).read_line(&mut line)?;
             stream.write_all(line.as_bytes())
         }
+        "http" => http(stream, number),
         "flood" => {
             flood(service, stream);
             Ok(())
@@ -195,6 +197,7 @@ fn sink(service: &Service, mut stream: TcpStream, pause: Duration) -> io::Result
         }
         std::thread::sleep(pause);
     }
+    say(format_args!("{} took {}", service.name(), checker.verdict()));
     stream.write_all(format!("{}\n", checker.verdict()).as_bytes())
 }
 
@@ -207,6 +210,18 @@ fn slow_source(mut stream: TcpStream, length: u64) -> io::Result<()> {
         std::thread::sleep(Duration::from_millis(1));
     }
     Ok(())
+}
+
+/// RFC 9112, as far as a client that asks for one thing can see.
+fn http(mut stream: TcpStream, length: u64) -> io::Result<()> {
+    let mut request = BufReader::new(&stream);
+    let mut line = String::new();
+    while request.read_line(&mut line)? > 2 {
+        line.clear();
+    }
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes())?;
+    content::send(&mut stream, Way::FromGuest, length)
 }
 
 fn flood(service: &Service, mut stream: TcpStream) {

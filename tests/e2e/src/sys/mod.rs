@@ -94,3 +94,68 @@ pub fn unacknowledged(socket: &impl AsFd) -> io::Result<usize> {
     }
     usize::try_from(bytes).map_err(io::Error::other)
 }
+
+/// A datagram and who sent it, from a socket of any kind.
+///
+/// # Errors
+/// The socket's.
+pub fn receive_from(
+    socket: &socket2::Socket,
+    buffer: &mut [u8],
+) -> io::Result<(usize, std::net::IpAddr)> {
+    // SAFETY: a `MaybeUninit<u8>` has the layout of a `u8`, and recvfrom(2) only writes
+    // initialised bytes into what is borrowed here for the time of the call.
+    let space = unsafe { &mut *(std::ptr::from_mut(buffer) as *mut [std::mem::MaybeUninit<u8>]) };
+    let (length, from) = socket.recv_from(space)?;
+    let from = from.as_socket().ok_or_else(|| io::Error::other("not an IP address"))?;
+    Ok((length, from.ip()))
+}
+
+/// Has the kernel send datagrams whole or not at all, and keep to the MTU it has learned.
+///
+/// # Errors
+/// When it is no such socket.
+pub fn forbid_fragments(socket: &impl AsFd, v6: bool) -> io::Result<()> {
+    let value: libc::c_int = if v6 { libc::IPV6_PMTUDISC_DO } else { libc::IP_PMTUDISC_DO };
+    let (level, name) = if v6 {
+        (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER)
+    } else {
+        (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER)
+    };
+    // SAFETY: both options read one int, which lives through the call.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            level,
+            name,
+            (&raw const value).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// The MTU that the kernel believes in for a connected socket's peer.
+///
+/// # Errors
+/// When it is not connected.
+pub fn path_mtu(socket: &impl AsFd, v6: bool) -> io::Result<u32> {
+    let (level, name) =
+        if v6 { (libc::IPPROTO_IPV6, libc::IPV6_MTU) } else { (libc::IPPROTO_IP, libc::IP_MTU) };
+    let mut value: libc::c_int = 0;
+    let mut length = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: both options write one int and its length, which live through the call.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            level,
+            name,
+            (&raw mut value).cast(),
+            &raw mut length,
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    u32::try_from(value).map_err(io::Error::other)
+}

@@ -1,4 +1,4 @@
-//! The contract of a published port, with the Linux kernel as guest.
+//! The contract of published ports and of the guest's own connections, with the Linux kernel as guest.
 //!
 //! One file per topic. Every test has a network namespace of its own where it may (see
 //! `portreeve_e2e::network`), runs the real command or the library, and ends by itself.
@@ -11,10 +11,17 @@ mod bind;
 mod close;
 mod command;
 mod crowd;
+mod dhcp_clients;
+mod dns_gateway;
 mod family;
+mod host_protection;
 mod library;
 mod listen;
 mod odd_guest;
+mod outbound_icmp;
+mod outbound_tcp;
+mod outbound_udp;
+mod parity;
 mod reset;
 mod source;
 mod tail;

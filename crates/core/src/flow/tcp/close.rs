@@ -16,7 +16,9 @@ use crate::engine::event::{CloseReason, Event, RefuseReason};
 use crate::engine::host::HostOp;
 use crate::flow::state::{Action, Phase, PhaseEvent, transition};
 use crate::flow::{Body, Flow, FlowId};
-use crate::limits::{GUEST_SILENT, RESET_LINGER, RING_IDLE, TIME_WAIT, TIME_WAIT_ENTRIES};
+use crate::limits::{
+    GUEST_SILENT, NAMES_IDLE_SECS, RESET_LINGER, RING_IDLE, TIME_WAIT, TIME_WAIT_ENTRIES,
+};
 
 impl Engine {
     /// Turns what the guest's socket shows into events until it shows nothing new.
@@ -83,9 +85,22 @@ impl Engine {
             }
             Action::AnswerGuest => self.tcp_answer_guest(id),
             Action::RefuseGuest => self.tcp_refuse_guest(id),
-            Action::FinishHost => self.ops.push_back(HostOp::Shutdown(id)),
-            Action::CloseHost => self.ops.push_back(HostOp::Close(id)),
-            Action::ResetHost => self.ops.push_back(HostOp::Reset(id)),
+            Action::FinishHost => self.tcp_host_op(id, HostOp::Shutdown(id)),
+            Action::CloseHost => self.tcp_host_op(id, HostOp::Close(id)),
+            Action::ResetHost => self.tcp_host_op(id, HostOp::Reset(id)),
+        }
+    }
+
+    /// An order about the host's side of a flow: to the shell, unless the host's side is the name
+    /// server in here.
+    fn tcp_host_op(&mut self, id: FlowId, op: HostOp) {
+        let tcp = self.flows.get(id).and_then(Flow::tcp);
+        if tcp.is_none_or(|tcp| tcp.names.is_none()) {
+            self.ops.push_back(op);
+        } else if op == HostOp::Shutdown(id) {
+            self.names_finished(id);
+        } else {
+            self.names_closed(id);
         }
     }
 
@@ -133,9 +148,10 @@ impl Engine {
         let grace = Duration::from_millis(limits.close_grace_ms);
         let (idle, half) = (limits.tcp_idle_secs, limits.half_close_idle_secs);
         let Some(tcp) = self.flows.get_mut(id).and_then(Flow::tcp_mut) else { return };
+        let (idle, half) = tcp.idle_limits(idle, half);
         let moved = |after: Duration| now >= tcp.last_moved + after;
         let silent = |tcp: &Tcp| now >= tcp.last_heard + GUEST_SILENT;
-        let waiting = tcp.endpoint.as_ref().is_some_and(|e| e.status().owed);
+        let waiting = tcp.endpoint.as_ref().is_some_and(|e| e.status().is_waiting());
         let over = tcp.phase_deadline.is_some_and(|at| now >= at)
             || match tcp.phase {
                 Phase::GuestGone => moved(RESET_LINGER),
@@ -178,7 +194,7 @@ impl Engine {
         let host_open = !matches!(tcp.phase, Phase::BothFinished | Phase::HostGone | Phase::Closed);
         tcp.phase = Phase::Closed;
         if host_open {
-            self.ops.push_back(HostOp::Reset(id));
+            self.tcp_host_op(id, HostOp::Reset(id));
         }
         self.counters.flows_closed += 1;
         if let Some(info) = self.flow_info(id) {
@@ -192,8 +208,8 @@ impl Engine {
         let Some(flow) = self.flows.get(id) else { return };
         let Some(tcp) = flow.tcp().filter(|tcp| tcp.phase == Phase::Closed) else { return };
         // A guest that was never spoken to, for its address is unknown or the link was full all
-        // the time, is owed nothing.
-        let spoken = tcp.last_sent != (0, 0);
+        // the time, is owed nothing, unless it has asked.
+        let spoken = tcp.last_sent != (0, 0) || flow.publish.is_none();
         let pending = tcp.endpoint.as_ref().filter(|_| spoken).is_some_and(|endpoint| {
             // The guest's FIN is acknowledged by the socket: what remains as TIME-WAIT repeats
             // that acknowledgement and could not make it up.
@@ -233,6 +249,12 @@ impl Engine {
 }
 
 impl Tcp {
+    /// Seconds that the flow may be idle while it is open and half open; 0 for ever.
+    pub(super) fn idle_limits(&self, open: u64, half: u64) -> (u64, u64) {
+        // RFC 7766 §6.2.3: a name server keeps idle streams for some seconds.
+        if self.names.is_some() { (NAMES_IDLE_SECS, NAMES_IDLE_SECS) } else { (open, half) }
+    }
+
     /// Ends the stream to the guest, once it may be ended.
     ///
     /// When the guest has ended its own before, smoltcp goes to LAST-ACK, where 0.14 hears of no
@@ -240,7 +262,12 @@ impl Tcp {
     /// is delivered first; with room enough, and nearly always there is, the FIN goes along.
     fn finish_guest(&mut self) {
         let Some(endpoint) = self.endpoint.as_mut().filter(|_| self.finish_waits) else { return };
-        let waiting = endpoint.status().to_guest;
+        let status = endpoint.status();
+        // smoltcp forgets a SYN-ACK that has yet to leave or to be repeated once it is to end.
+        if status.handshaking {
+            return;
+        }
+        let waiting = status.to_guest;
         if waiting == 0 || !self.fin_seen || waiting <= self.heard.window_len() / 2 {
             self.finish_waits = false;
             endpoint.finish();

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use portreeve_wire::FlowKey;
 use portreeve_wire::packet::{self, IPV6_HEADER_LEN, IpPacket};
-use portreeve_wire::tcp::TcpHeader;
+use portreeve_wire::tcp::{TcpHeader, has_sound_options};
 
 use super::Tcp;
 use super::relay::Wake;
@@ -42,11 +42,10 @@ impl Engine {
             ip.destination,
             header.destination_port,
         );
-        // smoltcp reads extension headers its own way; no guest puts one before TCP.
-        if ip.destination.is_ipv6() && ip.payload.start != IPV6_HEADER_LEN {
-            return self.drop(DropReason::ExtensionHeader);
-        }
         let upper = &packet[ip.payload.clone()];
+        if let Some(reason) = unusable_syn(ip, header, upper) {
+            return self.drop(reason);
+        }
         let target = match self.admit_dial(&key, ip.hop_limit) {
             Ok(target) => target,
             Err(refusal) => return self.refuse_syn(ip, header, upper, refusal),
@@ -98,6 +97,9 @@ impl Engine {
                 self.tcp_event(id, PhaseEvent::GuestReset);
             }
         } else if header.syn && !header.ack && header.sequence != held.header.sequence {
+            if let Some(reason) = unusable_syn(ip, &header, &packet[ip.payload.clone()]) {
+                return self.drop(reason);
+            }
             // The guest has forgotten the first one and uses its port again.
             packet::truncate(packet, ip, header.header_len);
             held.packet = packet[..ip.payload.start + header.header_len].into();
@@ -107,6 +109,19 @@ impl Engine {
 
     /// The shell has connected the flow's host socket.
     pub(crate) fn tcp_connected(&mut self, id: FlowId) {
+        let now = self.now;
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        let key = flow.key;
+        let Some(tcp) = flow.tcp_mut().filter(|tcp| tcp.phase == Phase::DialingHost) else {
+            return;
+        };
+        let sequence = self.seed.initial_sequence(&key, now);
+        let Some(endpoint) = self.stack.listen(&key, sequence) else {
+            let refusal = EgressRefusal::FlowLimit;
+            return self.tcp_dial_refused(id, refusal, PhaseEvent::HostRefused);
+        };
+        tcp.guard = WindowGuard::new(endpoint.receive_capacity());
+        tcp.endpoint = Some(endpoint);
         self.tcp_event(id, PhaseEvent::HostConnected);
     }
 
@@ -129,22 +144,12 @@ impl Engine {
         }
     }
 
-    /// The action [`AnswerGuest`](crate::flow::state::Action::AnswerGuest): the held SYN meets a
+    /// The action [`AnswerGuest`](crate::flow::state::Action::AnswerGuest): the held SYN meets the
     /// listening socket.
     pub(super) fn tcp_answer_guest(&mut self, id: FlowId) {
         self.dials.remove(id);
-        let now = self.now;
-        let Some(flow) = self.flows.get_mut(id) else { return };
-        let key = flow.key;
-        let Some(tcp) = flow.tcp_mut() else { return };
+        let Some(tcp) = self.flows.get_mut(id).and_then(Flow::tcp_mut) else { return };
         let Some(mut held) = tcp.held.take() else { return };
-        let sequence = self.seed.initial_sequence(&key, now);
-        let Some(endpoint) = self.stack.listen(&key, sequence) else {
-            self.tell_refused_syn(&held, EgressRefusal::FlowLimit);
-            return self.tcp_fault(id);
-        };
-        tcp.guard = WindowGuard::new(endpoint.receive_capacity());
-        tcp.endpoint = Some(endpoint);
         let Some(ip) = held.parsed() else { return };
         self.tcp_segment(id, &mut held.packet, &ip, &held.header);
     }
@@ -185,6 +190,16 @@ impl Engine {
             self.tcp_dial_refused(oldest, EgressRefusal::DialLimit, PhaseEvent::Kill);
         }
     }
+}
+
+/// Why a SYN is none that the flow's socket could be handed later. Nobody is dialled for it.
+fn unusable_syn(ip: &IpPacket, header: &TcpHeader, segment: &[u8]) -> Option<DropReason> {
+    // smoltcp reads extension headers its own way; no guest puts one before TCP.
+    if ip.destination.is_ipv6() && ip.payload.start != IPV6_HEADER_LEN {
+        return Some(DropReason::ExtensionHeader);
+    }
+    let sound = header.source_port != 0 && !header.fin && has_sound_options(segment);
+    (!sound).then_some(DropReason::SegmentMalformed)
 }
 
 impl Held {

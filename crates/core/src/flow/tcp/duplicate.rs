@@ -18,6 +18,8 @@ pub(crate) struct Heard {
     pub(crate) acknowledgement: u32,
     /// Its window, as it stands in the header.
     pub(crate) window: u16,
+    /// Whether it has acknowledged anything yet: a SYN that opens says nothing of our stream.
+    known: bool,
     /// Shift of its windows in segments other than SYNs. RFC 7323 §2.2.
     shift: u8,
 }
@@ -25,6 +27,7 @@ pub(crate) struct Heard {
 impl Heard {
     /// The guest's SYN or SYN-ACK, the one that the socket takes.
     pub(crate) fn on_syn(&mut self, header: &TcpHeader, shift: Option<u8>) {
+        self.known = header.ack;
         self.acknowledgement = header.acknowledgement;
         self.shift = shift.unwrap_or(0).min(14);
     }
@@ -37,7 +40,8 @@ impl Heard {
     /// A segment of the guest; older ones that were overtaken say nothing.
     pub(crate) fn on_segment(&mut self, header: &TcpHeader) {
         let onward = header.acknowledgement.wrapping_sub(self.acknowledgement) < 1 << 31;
-        if header.ack && !header.rst && onward {
+        if header.ack && !header.rst && (onward || !self.known) {
+            self.known = true;
             self.acknowledgement = header.acknowledgement;
             self.window = header.window;
         }

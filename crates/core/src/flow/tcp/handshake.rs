@@ -144,7 +144,8 @@ impl Engine {
     fn targets(&self, client: Option<SocketAddr>, port: u16, mode: SourceMode) -> Attempts {
         let addressing = &self.config.addressing;
         let v4 = addressing.ipv4.map(|v4| (IpAddr::V4(v4.guest), IpAddr::V4(v4.gateway)));
-        let v6 = addressing.ipv6.map(|v6| (IpAddr::V6(v6.guest), IpAddr::V6(v6.gateway)));
+        let v6 = self.guest_v6().zip(addressing.ipv6);
+        let v6 = v6.map(|(guest, v6)| (IpAddr::V6(guest), IpAddr::V6(v6.gateway)));
         let v6_first = client.is_some_and(|client| client.is_ipv6());
         let families = if v6_first { [v6, v4] } else { [v4, v6] };
         let client_port = client.map_or(0, |client| client.port());

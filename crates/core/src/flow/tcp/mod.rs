@@ -29,6 +29,7 @@ pub(crate) use pending::Dials;
 use portreeve_wire::tcp::TcpHeader;
 
 use crate::flow::state::Phase;
+use crate::gateway::names::NameStream;
 use dial::Held;
 use duplicate::Heard;
 use portreeve_types::Instant;
@@ -42,6 +43,8 @@ pub(crate) struct Tcp {
     pub(crate) endpoint: Option<Endpoint>,
     /// The guest's SYN, until the destination has answered.
     pub(crate) held: Option<Held>,
+    /// The host's side, where that is the gateway's name server and not a socket.
+    pub(crate) names: Option<Box<NameStream>>,
     pub(crate) guard: WindowGuard,
     /// Payload bytes per segment that the guest accepts: its own maximum segment size within the
     /// link's MTU. Super-segments are cut to this by the link.
@@ -79,6 +82,7 @@ impl Tcp {
             phase,
             endpoint: None,
             held: None,
+            names: None,
             guard: WindowGuard::default(),
             guest_segment: DEFAULT_SEGMENT,
             phase_deadline: None,

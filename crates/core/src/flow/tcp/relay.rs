@@ -151,6 +151,7 @@ impl Engine {
         let silence = self.tcp_attempt_silence(id);
         let Some(flow) = self.flows.get_mut(id) else { return };
         let Some(tcp) = flow.tcp_mut() else { return };
+        let (tcp_idle, half_idle) = tcp.idle_limits(tcp_idle, half_idle);
         let mut next: Option<Instant> = tcp.phase_deadline;
         let mut consider = |at: Instant| next = Some(next.map_or(at, |old| old.min(at)));
         let secs = |secs| Duration::from_secs(secs);
@@ -178,7 +179,7 @@ impl Engine {
             // As `tcp_deadline` judges it; elsewhere this would be a deadline that never passes.
             let judged =
                 matches!(tcp.phase, Phase::Relaying | Phase::HostFinished | Phase::GuestFinished);
-            if status.owed && judged {
+            if status.is_waiting() && judged {
                 consider(tcp.last_heard + GUEST_SILENT);
             }
             if endpoint.holds_memory() {

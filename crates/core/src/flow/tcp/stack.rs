@@ -219,8 +219,17 @@ pub(crate) struct EndpointStatus {
     pub(crate) to_guest: usize,
     /// The guest has bytes or our FIN to acknowledge.
     pub(crate) owed: bool,
+    /// The guest has yet to answer our SYN-ACK.
+    pub(crate) handshaking: bool,
     /// Bytes from the guest not yet taken.
     pub(crate) from_guest: usize,
+}
+
+impl EndpointStatus {
+    /// Whether the guest has to say something, or counts as gone after a while.
+    pub(crate) const fn is_waiting(&self) -> bool {
+        self.owed || self.handshaking
+    }
 }
 
 impl Endpoint {
@@ -241,6 +250,7 @@ impl Endpoint {
             owed: !closed
                 && (socket.send_queue() != 0
                     || matches!(state, State::FinWait1 | State::Closing | State::LastAck)),
+            handshaking: state == State::SynReceived,
             from_guest: socket.recv_queue(),
         }
     }

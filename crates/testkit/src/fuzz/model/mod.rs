@@ -6,10 +6,13 @@
 //! steps are over the links heal, everybody reads and finishes, and then the model is simple: a
 //! connection that nobody cut off has delivered every byte both ways and ended in order on both
 //! sides; one that was cut off has delivered a prefix and ended; one that was refused has shown
-//! nothing. Bytes themselves are checked as they arrive (`content.rs`).
+//! nothing. The guest's own connections are judged in the same way (`own.rs`). Bytes themselves are checked as they arrive (`content.rs`).
 
+mod own;
 mod steps;
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use portreeve_core::RefuseReason;
@@ -21,9 +24,10 @@ use crate::guest::connection::Connection;
 use crate::guest::port::Port;
 use crate::guest::tcp::Ends;
 use crate::host::ClientId;
-use crate::host::client::{Client, End};
+use crate::host::stream::{End, HostStream};
 use crate::link::LinkSpec;
 use crate::pair::{Pair, PairSpec};
+use own::Own;
 use smoltcp::socket::tcp::State;
 
 /// Plays `data` and compares.
@@ -46,6 +50,12 @@ struct Model {
     pair: Pair,
     ports: Vec<PublishedPort>,
     clients: Vec<Known>,
+    /// Connections of the guest's own.
+    own: Vec<Own>,
+    /// Addresses outside that are the host's own at the moment.
+    forbidden: BTreeSet<IpAddr>,
+    /// Whether limits are so low that anything may be refused.
+    limited: bool,
     datagrams: u32,
     /// Families that the guest has: IPv4, IPv6.
     families: [bool; 2],
@@ -113,6 +123,8 @@ impl Model {
         if flags & 64 != 0 {
             spec.config.limits.max_flows_per_port = 3;
             spec.config.limits.max_flows = 5;
+            spec.config.limits.max_dials = 2;
+            spec.config.limits.max_mappings = 3;
         }
         let mut pair = Pair::new(spec);
         if flags & 128 != 0 {
@@ -125,11 +137,15 @@ impl Model {
             pair,
             ports: Vec::new(),
             clients: Vec::new(),
+            own: Vec::new(),
+            forbidden: BTreeSet::new(),
+            limited: flags & 64 != 0,
             datagrams: 0,
             families,
             rough: false,
         };
         model.publish(GUEST_PORTS[0]);
+        model.first_places();
         model
     }
 
@@ -164,6 +180,7 @@ impl Model {
                 known.expect = Expect::Either;
             }
         }
+        self.unsettle_own();
     }
 
     /// Everything heals, everybody reads and finishes; then both ends are compared.
@@ -176,11 +193,12 @@ impl Model {
         for _ in 0..60 {
             let guest = self.pair.guest.tcp.peers_mut();
             guest.for_each(|peer| end_soon(&mut peer.app));
+            self.finish_own();
             for at in 0..self.clients.len() {
                 end_soon(&mut self.pair.host.peer_mut(self.clients[at].id).app);
             }
             self.pair.run_for(Duration::from_secs(5));
-            let waits = self.clients.iter().any(|c| !self.pair.host.client(c.id).is_done());
+            let waits = self.servers_wait();
             let idle = self.rough || self.pair.guest.tcp.live() == 0;
             if !waits && idle && self.pair.engine.flow_count() == 0 {
                 break;
@@ -192,9 +210,13 @@ impl Model {
                 self.pair.host.reset(known.id);
             }
         }
+        self.reset_forgotten();
         self.pair.run_for(Duration::from_secs(5));
         for known in &self.clients {
             self.compare(known);
+        }
+        for own in &self.own {
+            self.compare_own(own);
         }
         // Where resets were lost, a guest with nothing to say does not know that it is alone.
         let left = self.pair.guest.tcp.connections();
@@ -239,7 +261,7 @@ impl Model {
     }
 
     /// A connection that nobody cut off.
-    fn compare_whole(&self, known: &Known, client: &Client, connection: &Connection) {
+    fn compare_whole(&self, known: &Known, client: &HostStream, connection: &Connection) {
         let told = |what: &str| {
             format!("{what}: {known:?} {client:?} {connection:?}\n{}", self.pair.describe())
         };
@@ -252,7 +274,7 @@ impl Model {
     }
 
     /// The guest's connection that carried a client's.
-    fn other_end(&self, client: &Client, ends: Ends) -> Option<&Connection> {
+    fn other_end(&self, client: &HostStream, ends: Ends) -> Option<&Connection> {
         let tcp = &self.pair.guest.tcp;
         if client.peer.check.length() >= 8
             && let Some(stream) = client.peer.check.stream()

@@ -13,7 +13,7 @@ use crate::pair::client_spec;
 
 impl Model {
     pub(super) fn step(&mut self, input: &mut Input<'_>) {
-        match input.byte() % 24 {
+        match input.byte() % 40 {
             0..=3 => self.connect(input),
             4 | 5 => self.client_writes(input),
             6 => self.client_shuts_down(input),
@@ -31,6 +31,14 @@ impl Model {
             19 => self.kill(input),
             20 => self.send_datagrams(input),
             21 => self.pass_time(input),
+            22..=26 => self.guest_connects(input),
+            27 | 28 => self.change_place(input),
+            29..=31 => self.server_acts(input),
+            32 | 33 => self.guest_sends(input),
+            34 => self.guest_pings(input),
+            35 => self.world_speaks(input),
+            36 => self.change_network(input),
+            37 => self.wait_long(),
             _ => self.pair.run_for(Duration::from_micros(u64::from(input.byte()) * 10)),
         }
     }
@@ -124,6 +132,7 @@ impl Model {
                     client.ends.is_none() && self.ports[known.publish].guest_port == ends.0.port();
                 known.disturbed |= client.ends == Some(ends) || dialled;
             }
+            self.disturb(Some(ends));
         }
     }
 
@@ -226,7 +235,7 @@ impl Model {
         let mut payload = self.datagrams.to_be_bytes().to_vec();
         payload.resize(4 + length, input.byte());
         let before = self.pair.host.udp.received.len();
-        let room = self.pair.engine.flow_count() < MOST_FLOWS_FOR_DATAGRAMS;
+        let room = self.has_room();
         self.pair.send_datagram(port, client, local, &payload);
         // The guest's address may have to be asked for again.
         self.pair.run_for(Duration::from_millis(300));
@@ -252,16 +261,23 @@ impl Model {
             || self.pair.to_guest.spec.loss > 100;
         self.pair.run_for(if held { time / 20 } else { time });
     }
+
+    /// Minutes pass, if nobody is kept from speaking.
+    fn wait_long(&mut self) {
+        if self.expectation(0) != Expect::Either {
+            self.pair.run_for(Duration::from_secs(150));
+        }
+    }
 }
 
-fn write_more(app: &mut App, length: u64) {
+pub(super) fn write_more(app: &mut App, length: u64) {
     if let Writing::Stream(sent) = &mut app.writing {
         *sent += length;
     }
 }
 
 /// What an application does.
-fn app(input: &mut Input<'_>) -> App {
+pub(super) fn app(input: &mut Input<'_>) -> App {
     let finish = [Finish::AfterWriting, Finish::AfterEof, Finish::Never][input.below(3)];
     App {
         reading: Reading::Greedy,
@@ -284,7 +300,7 @@ pub(super) fn listener(input: &mut Input<'_>) -> Listener {
     Listener { receive_buffer: size, send_buffer: size, delay, app }
 }
 
-fn reading(input: &mut Input<'_>) -> Reading {
+pub(super) fn reading(input: &mut Input<'_>) -> Reading {
     match input.below(3) {
         0 => Reading::Greedy,
         1 => Reading::Paused,
@@ -299,5 +315,3 @@ fn reading(input: &mut Input<'_>) -> Reading {
 const MAX_CLIENTS: usize = 24;
 /// Published ports of one run.
 const MAX_PUBLISHED: usize = 4;
-/// Below the smallest limit that a run may have.
-const MOST_FLOWS_FOR_DATAGRAMS: usize = 5;

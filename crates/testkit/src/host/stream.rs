@@ -1,11 +1,13 @@
-//! A client of a published port, with the kernel's socket between it and the engine.
+//! A stream of the host: the shell's socket, and whoever is behind it — a client of a published
+//! port, or a server that the guest dialled.
 //!
-//! Owns both buffers of the socket pair and how either end of it was closed. The client's plan is
-//! its application's (`app.rs`); the shell's reads and writes are here, because the kernel would
-//! do them.
+//! Owns both buffers of the socket pair and how either end of it was closed. The plan is the
+//! application's (`app.rs`); the shell's reads and writes are here, because the kernel would do
+//! them. Which side connected makes no difference to any of it.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use portreeve_core::{FlowId, Instant, RefuseReason};
 use portreeve_types::PublishId;
@@ -31,7 +33,36 @@ pub struct ClientSpec {
     pub app: App,
 }
 
-/// How the stream to a client ended, as the client sees it.
+/// How a server that the guest may dial is made.
+#[derive(Clone, Copy, Debug)]
+pub struct ServerSpec {
+    /// How long the connection takes.
+    pub delay: Duration,
+    /// What the kernel holds of what it wrote.
+    pub send_buffer: usize,
+    /// What the kernel holds of what it has not read.
+    pub receive_buffer: usize,
+    /// What it does.
+    pub app: App,
+}
+
+impl ServerSpec {
+    /// A server that answers at once, with buffers of 64 KiB.
+    pub const fn new(app: App) -> Self {
+        Self { delay: Duration::ZERO, send_buffer: 65_536, receive_buffer: 65_536, app }
+    }
+}
+
+/// Who is behind the socket.
+#[derive(Clone, Copy, Debug)]
+pub enum Role {
+    /// A client of this published port.
+    Client(PublishId),
+    /// The server at this address.
+    Server(SocketAddr),
+}
+
+/// How a stream ended, as the application behind it sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// It has not.
@@ -42,7 +73,7 @@ pub enum End {
     Reset,
 }
 
-/// What a client itself did to its socket.
+/// What the application itself did to its socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Local {
     Open,
@@ -51,19 +82,20 @@ enum Local {
     Reset,
 }
 
-/// A client and its socket.
+/// A stream and the application behind it.
 #[derive(Debug)]
-pub struct Client {
+pub struct HostStream {
     /// Its application.
     pub peer: Peer,
-    /// What it was made with.
-    pub spec: ClientSpec,
+    /// Who it is.
+    pub role: Role,
     /// The flow that carries it, as long as the shell's socket is open.
     pub flow: Option<FlowId>,
     /// Why it was turned away at once.
     pub refused: Option<RefuseReason>,
     /// The ends of its connection as the guest sees them, once it is open.
     pub ends: Option<Ends>,
+    buffers: Buffers,
     up: VecDeque<u8>,
     down: VecDeque<u8>,
     fin: bool,
@@ -76,6 +108,13 @@ pub struct Client {
     shell: End,
 }
 
+/// Most bytes that the kernel holds each way.
+#[derive(Clone, Copy, Debug)]
+struct Buffers {
+    send: usize,
+    receive: usize,
+}
+
 /// What a turn of the shell on a socket found out.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Found {
@@ -83,14 +122,32 @@ pub(super) struct Found {
     pub(super) reset: bool,
 }
 
-impl Client {
-    pub(super) fn new(spec: ClientSpec, stream: StreamId) -> Self {
+impl HostStream {
+    pub(super) fn client(spec: &ClientSpec, stream: StreamId) -> Self {
+        let buffers = Buffers { send: spec.send_buffer, receive: spec.receive_buffer };
+        Self::new(Role::Client(spec.publish), buffers, Peer::new(spec.app, stream))
+    }
+
+    pub(super) fn server(
+        address: SocketAddr,
+        spec: &ServerSpec,
+        stream: StreamId,
+        (flow, ends): (FlowId, Option<Ends>),
+    ) -> Self {
+        let buffers = Buffers { send: spec.send_buffer, receive: spec.receive_buffer };
+        let peer = Peer::new(spec.app, stream);
+        let new = Self::new(Role::Server(address), buffers, peer);
+        Self { flow: Some(flow), ends, ..new }
+    }
+
+    const fn new(role: Role, buffers: Buffers, peer: Peer) -> Self {
         Self {
-            peer: Peer::new(spec.app, stream),
-            spec,
+            peer,
+            role,
             flow: None,
             refused: None,
             ends: None,
+            buffers,
             up: VecDeque::new(),
             down: VecDeque::new(),
             fin: false,
@@ -102,12 +159,23 @@ impl Client {
         }
     }
 
-    /// What the client has seen of the end of its stream.
+    /// The published port of a client.
+    ///
+    /// # Panics
+    /// When it is a server.
+    pub fn publish(&self) -> PublishId {
+        match self.role {
+            Role::Client(publish) => publish,
+            Role::Server(address) => panic!("{address} was dialled"),
+        }
+    }
+
+    /// What the application has seen of the end of its stream.
     pub fn end(&self) -> End {
         if self.local == Local::Open && self.down.is_empty() { self.shell } else { End::Open }
     }
 
-    /// Whether nothing more happens to this client.
+    /// Whether nothing more happens here.
     pub fn is_done(&self) -> bool {
         self.flow.is_none() && (self.local != Local::Open || self.down.is_empty())
     }
@@ -117,7 +185,7 @@ impl Client {
         self.up.len()
     }
 
-    /// Bytes the client has not read yet.
+    /// Bytes the application has not read yet.
     pub fn waiting(&self) -> usize {
         self.down.len()
     }
@@ -171,9 +239,9 @@ impl Client {
         if self.fin || self.shell == End::Reset {
             return changed;
         }
-        while self.peer.to_write() != 0 && self.up.len() < self.spec.send_buffer {
+        while self.peer.to_write() != 0 && self.up.len() < self.buffers.send {
             let mut space = [0; 4096];
-            let room = (self.spec.send_buffer - self.up.len()).min(space.len());
+            let room = (self.buffers.send - self.up.len()).min(space.len());
             let length = self.peer.write(&mut space[..room]);
             self.up.extend(&space[..length]);
             changed = true;
@@ -196,7 +264,7 @@ impl Client {
         assert_eq!(self.shell, End::Open, "a write after the stream was ended");
         match self.local {
             Local::Open => {
-                let room = self.spec.receive_buffer.saturating_sub(self.down.len());
+                let room = self.buffers.receive.saturating_sub(self.down.len());
                 let length = bytes.len().min(room);
                 self.down.extend(&bytes[..length]);
                 length

@@ -1,0 +1,70 @@
+//! What can be seen of an engine from outside: counts, flows, published ports.
+//!
+//! Owns no state and changes none. Listings walk the table; nothing here is for the packet path
+//! but [`Engine::phase`].
+
+use portreeve_types::PublishId;
+
+use crate::drop_reason::DropReason;
+use crate::engine::Engine;
+use crate::flow::state::Phase;
+use crate::flow::{FlowId, FlowSummary};
+use crate::metrics::Counters;
+use crate::publish::PublishedEntry;
+
+impl Engine {
+    /// Counters so far.
+    pub fn counters(&self) -> Counters {
+        let mut counters = self.counters.clone();
+        counters.add_drops(DropReason::ControlQueueFull, self.outbox.overflow);
+        counters
+    }
+
+    /// A published port, while it exists.
+    pub fn published(&self, id: PublishId) -> Option<&PublishedEntry> {
+        self.published.get(id)
+    }
+
+    /// All live flows. Walks the table.
+    pub fn flows(&self) -> impl Iterator<Item = FlowSummary> {
+        self.flows.iter().filter_map(crate::flow::Flow::summary)
+    }
+
+    /// One flow, while it lives.
+    pub fn flow(&self, id: FlowId) -> Option<FlowSummary> {
+        self.flows.get(id)?.summary()
+    }
+
+    /// Where a TCP flow stands, while it lives.
+    pub fn phase(&self, id: FlowId) -> Option<Phase> {
+        self.flows.get(id)?.tcp().map(|tcp| tcp.phase)
+    }
+
+    /// Number of live flows, TIME-WAIT not counted.
+    pub fn flow_count(&self) -> usize {
+        self.flows.active()
+    }
+
+    /// Number of the guest's own UDP ports and echo identifiers, each with a host socket.
+    pub fn mapping_count(&self) -> usize {
+        self.mappings.count()
+    }
+
+    /// Number of the guest's connections whose destinations have yet to answer.
+    pub fn dial_count(&self) -> usize {
+        self.dials.len()
+    }
+
+    /// Number of 4-tuples in TIME-WAIT.
+    pub fn time_wait_count(&self) -> usize {
+        self.flows.time_wait()
+    }
+
+    /// Whether nothing is left to do or to wait for: no flow, no frame, no order.
+    pub fn is_quiescent(&self) -> bool {
+        self.flows.active() == 0
+            && self.outbox.is_empty()
+            && self.ops.is_empty()
+            && self.datagrams.is_empty()
+    }
+}

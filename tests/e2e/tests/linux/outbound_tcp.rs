@@ -1,0 +1,418 @@
+//! The guest's own TCP connections: what one end does is what the other end sees.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use portreeve::{Egress, Limits};
+use portreeve_e2e::calls::{Caller as _, errno, split};
+use portreeve_e2e::client::udp;
+use portreeve_e2e::internet::{Internet, Nowhere, Servers, nft};
+use portreeve_e2e::library::Guest;
+use portreeve_e2e::machine::{User, descriptors, eventually, has_tool};
+use portreeve_e2e::network::{Family, Network, isolated};
+use portreeve_e2e::run::{Run, Running};
+
+const MIB: u64 = 1 << 20;
+
+/// What is refused is refused at once. The machine may be busy; a SYN sent again or a time-out
+/// would be a second at least.
+const AT_ONCE: u64 = 900;
+
+/// A port of the first server.
+fn at(family: Family, port: u16) -> SocketAddr {
+    (Internet::server(family, 1), port).into()
+}
+
+/// An internet with these services, and a guest that does as it is told.
+fn online(network: &Network, services: &[&str]) -> Option<(Internet, Servers, Running)> {
+    let internet = network.internet()?;
+    let servers = internet.serve(services);
+    Some((internet, servers, Run::usual().serve(&["hush"]).up()))
+}
+
+#[test]
+fn every_byte_both_ways_at_once() {
+    isolated(|network| {
+        let Some(internet) = network.internet() else { return };
+        let _servers = internet.serve(&["hush", "echo@7", "sink@9", "source=8388608@19"]);
+        for user in User::all() {
+            let run = Run::by(user).serve(&[]).up();
+            for family in Family::BOTH {
+                run.expect(&format!("tcp echo {} {}", at(family, 7), 8 * MIB), "8388608 ok Fin");
+                run.expect(&format!("tcp upload {} {}", at(family, 9), 8 * MIB), "8388608 ok");
+                run.expect(&format!("tcp download {}", at(family, 19)), "8388608 ok Fin");
+            }
+            run.finish();
+        }
+    });
+}
+
+#[test]
+fn full_duplex_through_small_buffers() {
+    isolated(|network| {
+        let Some((_internet, _servers, run)) = online(network, &["hush", "echo-small@7"]) else {
+            return;
+        };
+        let calls = Family::BOTH
+            .map(|family| run.begin(&format!("tcp echo {} {} small", at(family, 7), 2 * MIB)));
+        for call in calls {
+            assert_eq!(run.answer(call), "2097152 ok Fin");
+        }
+        run.finish();
+    });
+}
+
+#[test]
+fn a_slow_end_slows_the_other_and_nothing_is_lost() {
+    isolated(|network| {
+        let services = ["hush", "slow-sink=2@9", "slow-source=2000000@19", "source=4000000@20"];
+        let Some((_internet, _servers, run)) = online(network, &services) else { return };
+        let calls = Family::BOTH.map(|family| {
+            [
+                (format!("tcp upload {} 8000000", at(family, 9)), "8000000 ok"),
+                (format!("tcp upload {} 2000000 pause=1", at(family, 9)), "2000000 ok"),
+                (format!("tcp download {}", at(family, 19)), "2000000 ok Fin"),
+                (format!("tcp download {} pause=2 small", at(family, 20)), "4000000 ok Fin"),
+            ]
+            .map(|(order, wanted)| (run.begin(&order), wanted))
+        });
+        for (call, wanted) in calls.into_iter().flatten() {
+            assert_eq!(run.answer(call), wanted);
+        }
+        run.finish();
+    });
+}
+
+#[test]
+fn half_closed_either_way_it_stays_half_open() {
+    isolated(|network| {
+        let services = ["answer=1000000@80", "half=1000000@81", "trickle=50@82"];
+        let Some((_internet, servers, run)) = online(network, &services) else { return };
+        for family in Family::BOTH {
+            // The guest has said all, and is answered.
+            run.expect(&format!("tcp answer {} 500000", at(family, 80)), "1000000 ok Fin");
+            servers.hear("answer@80 received 500000 ok");
+            run.expect(&format!("tcp answer {} 10", at(family, 82)), "50 ok Fin");
+            // The server has said all, and is answered.
+            run.expect(&format!("tcp after {} 700000", at(family, 81)), "1000000 ok Fin");
+            servers.hear("half@81 received 700000 ok");
+        }
+        run.finish();
+    });
+}
+
+#[test]
+fn a_reset_is_a_reset_behind_what_was_said() {
+    isolated(|network| {
+        let services = ["reset-after=100000@80", "reset-on-byte@81", "hold@82"];
+        let Some((_internet, servers, run)) = online(network, &services) else { return };
+        for family in Family::BOTH {
+            let order = format!("tcp download {} word=x", at(family, 80));
+            run.expect(&order, "100000 ok ECONNRESET");
+            let order = format!("tcp download {} word=x", at(family, 81));
+            run.expect(&order, "0 ok ECONNRESET");
+            run.expect(&format!("tcp reset {}", at(family, 82)), "reset");
+            servers.hear("hold@82 ended ConnectionReset");
+        }
+        run.finish();
+    });
+}
+
+#[test]
+fn who_is_not_there_is_known_at_once() {
+    isolated(|network| {
+        let Some((_internet, _servers, run)) = online(network, &[]) else { return };
+        for family in Family::BOTH {
+            let connect = |to: SocketAddr| run.ask_timed(&format!("tcp connect {to}"));
+            let (outcome, took) = connect(at(family, 81));
+            assert_eq!(outcome, "ECONNREFUSED");
+            assert!(took < AT_ONCE, "{took} ms");
+            for nowhere in [Nowhere::Unreachable, Nowhere::Prohibited] {
+                let (outcome, took) = connect((nowhere.address(family), 80).into());
+                // Exactly as it would be without anything in between.
+                let direct = TcpStream::connect((nowhere.address(family), 80)).unwrap_err();
+                assert_eq!(outcome, errno(&direct), "{nowhere:?} {family:?}");
+                assert!(took < AT_ONCE, "{took} ms");
+            }
+        }
+        run.finish();
+    });
+}
+
+#[test]
+fn without_a_way_out_the_network_is_unreachable() {
+    isolated(|network| {
+        if !network.is_own() {
+            return;
+        }
+        let run = Run::usual().serve(&["hush"]).up();
+        for family in Family::BOTH {
+            let (outcome, took) = run.ask_timed(&format!("tcp connect {}", at(family, 80)));
+            assert_eq!(outcome, "ENETUNREACH");
+            assert!(took < AT_ONCE, "{took} ms");
+        }
+        run.finish();
+    });
+}
+
+#[test]
+fn silence_is_silence_and_holds_up_nobody_else() {
+    isolated(|network| {
+        let Some((_internet, _servers, run)) = online(network, &["hush", "line@80"]) else {
+            return;
+        };
+        let silent: Vec<_> = (0..64)
+            .map(|number| {
+                let family = Family::BOTH[number % 2];
+                let to = SocketAddr::new(Nowhere::Silent.address(family), 80);
+                run.begin(&format!("tcp connect {to} within=3000"))
+            })
+            .collect();
+        for family in Family::BOTH {
+            run.expect(&format!("tcp series {} 20", at(family, 80)), "20 ok");
+        }
+        for call in silent {
+            assert_eq!(split(&run.answer(call)).0, "timeout");
+        }
+        run.finish();
+    });
+}
+
+/// After the time for it a dial is given up, and the guest is told.
+#[test]
+fn a_silent_destination_is_given_up_in_time() {
+    isolated(|network| {
+        let Some(_internet) = network.internet() else { return };
+        let limits = Limits { dial_timeout_ms: 700, ..Limits::default() };
+        let Some(guest) = Guest::serve(limits, &["hush"]) else { return };
+        for family in Family::BOTH {
+            let to = SocketAddr::new(Nowhere::Silent.address(family), 80);
+            let (outcome, took) = guest.ask_timed(&format!("tcp connect {to}"));
+            assert!(["EHOSTUNREACH", "ETIMEDOUT"].contains(&&*outcome), "{outcome}");
+            assert!((600..10_000).contains(&took), "{took} ms");
+        }
+        eventually("no flow is left", || guest.engine.flows().is_empty());
+        eventually("no socket is left", || guest.engine.driver_stats().unwrap().open_sockets == 0);
+    });
+}
+
+/// A connection is there for the guest when it is there for the server, and not before.
+#[test]
+fn a_syn_is_answered_when_the_server_has_answered() {
+    isolated(|network| {
+        let Some((internet, _servers, run)) = online(network, &[]) else { return };
+        for family in Family::BOTH {
+            let to = at(family, 8080);
+            // One connection fills the queue of a listener that counts from zero.
+            let (listener, _filler) = internet.servers().run(|| {
+                let socket = socket2::Socket::new(
+                    socket2::Domain::for_address(to),
+                    socket2::Type::STREAM,
+                    None,
+                )
+                .unwrap();
+                socket.bind(&to.into()).unwrap();
+                socket.listen(0).unwrap();
+                (TcpListener::from(socket), TcpStream::connect(to).unwrap())
+            });
+            let waited = Duration::from_millis(400);
+            let call = run.begin(&format!("tcp connect {to}"));
+            // The time is the measure here, not a guess at how long something takes.
+            std::thread::sleep(waited);
+            let asked = Instant::now();
+            drop(listener.accept().unwrap());
+            let (outcome, took) = split(&run.answer(call));
+            assert_eq!(outcome, "connected");
+            assert!(u128::from(took) >= waited.as_millis(), "{took} ms, {:?}", asked.elapsed());
+        }
+        run.finish();
+    });
+}
+
+#[test]
+fn two_hundred_at_once() {
+    isolated(|network| {
+        let Some((_internet, _servers, run)) = online(network, &["hush", "line@80"]) else {
+            return;
+        };
+        let calls =
+            Family::BOTH.map(|family| run.begin(&format!("tcp lines {} 100", at(family, 80))));
+        for call in calls {
+            assert_eq!(run.answer(call), "100 ok");
+        }
+        run.finish();
+    });
+}
+
+#[test]
+fn the_tail_arrives_though_the_command_is_gone() {
+    isolated(|network| {
+        let Some(internet) = network.internet() else { return };
+        let servers = internet.serve(&["sink@9"]);
+        for family in Family::BOTH {
+            for user in User::all() {
+                let run = Run::by(user);
+                let program = run.guest_program();
+                let to = at(family, 9).to_string();
+                let run = run.command(&[&program, "call", "tcp", "leave", &to, "8388608"]);
+                let outcome = run.outcome();
+                assert_eq!(outcome.code, Some(0), "{outcome:?}");
+                servers.hear("sink@9 took 8388608 ok");
+            }
+        }
+    });
+}
+
+#[test]
+fn the_address_and_the_device_to_leave_by() {
+    isolated(|network| {
+        let Some(internet) = network.internet() else { return };
+        let _servers = internet.serve(&["hush", "peer@80", "udp-peer@81"]);
+        let seen = |run: &Running, family: Family| {
+            let seen = run.ask(&format!("tcp seen {}", at(family, 80)));
+            let peer: SocketAddr = seen.split(' ').next().unwrap().parse().unwrap();
+            let datagram = run.ask(&format!("udp ask {} who", at(family, 81)));
+            assert_eq!(datagram.parse::<SocketAddr>().unwrap().ip(), peer.ip());
+            peer.ip()
+        };
+        // The kernel's own choice, and what it would not choose.
+        let natural = Family::BOTH.map(|family| udp(at(family, 9)).local_addr().unwrap().ip());
+        let run = Run::usual().serve(&[]).up();
+        for (family, natural) in Family::BOTH.into_iter().zip(natural) {
+            assert_eq!(seen(&run, family), natural);
+        }
+        run.finish();
+        let others = Family::BOTH.map(|family| {
+            let other = Internet::host(family).into_iter().find(|own| !natural.contains(own));
+            other.unwrap().to_string()
+        });
+        let run = Run::usual();
+        let run = run.with(&["--bind-address", &others[0], "--bind-address", &others[1]]);
+        let run = run.serve(&[]).up();
+        for (family, other) in Family::BOTH.into_iter().zip(&others) {
+            assert_eq!(seen(&run, family).to_string(), *other);
+        }
+        run.finish();
+        // A device that leads nowhere near the servers.
+        for (device, wanted) in [(Internet::DEVICE, "connected"), ("lo", "")] {
+            for user in User::all() {
+                let run = Run::by(user).with(&["--bind-interface", device]).serve(&[]).up();
+                let order = format!("tcp connect {} within=1500", at(Family::V4, 80));
+                let (outcome, _) = run.ask_timed(&order);
+                assert!(outcome == "connected" || wanted.is_empty(), "{outcome}");
+                assert!(outcome != "connected" || !wanted.is_empty(), "by {device}");
+                run.finish();
+            }
+        }
+    });
+}
+
+/// Without a descriptor left the guest hears so, and it goes on when there are some again.
+#[test]
+fn out_of_descriptors_is_a_refusal() {
+    isolated(|network| {
+        let Some((_internet, _servers, run)) = online(network, &["hush", "line@80", "hold@81"])
+        else {
+            return;
+        };
+        for family in Family::BOTH {
+            // The limit is on numbers, of which some below the highest may be free.
+            let taken = descriptors(run.id());
+            let most = (0..).filter(|number| !taken.contains(number)).nth(20).unwrap();
+            run.limit_open_files(most);
+            let held = run.ask(&format!("tcp hold {} 60", at(family, 81)));
+            assert!(held.ends_with("ECONNREFUSED") || held.ends_with("ECONNRESET"), "{held}");
+            assert_eq!(run.ask("tcp drop"), "dropped");
+            eventually("service resumes", || {
+                run.ask(&format!("tcp line {}", at(family, 80))) == "hello"
+            });
+            run.limit_open_files(1024);
+        }
+        run.finish();
+    });
+}
+
+#[test]
+fn nothing_leaves_when_nothing_may() {
+    isolated(|network| {
+        let Some(internet) = network.internet() else { return };
+        let _servers = internet.serve(&["hush", "line@80", "udp-echo@80"]);
+        let run = Run::usual().with(&["--no-outbound"]).publish("0:90");
+        let run = run.serve(&["hush", "line@90"]).up();
+        for family in Family::BOTH {
+            let (outcome, took) = run.ask_timed(&format!("tcp connect {}", at(family, 80)));
+            assert_eq!(outcome, "ECONNREFUSED");
+            assert!(took < AT_ONCE, "{took} ms");
+            let answer = run.ask(&format!("udp echo {} 10", at(family, 80)));
+            assert!(answer.starts_with('E'), "{answer}");
+            // And what is published is.
+            let published = run.tcp(90, family);
+            assert_eq!(portreeve_e2e::client::exchange(published, "in").unwrap(), "in\n");
+        }
+        run.finish();
+    });
+}
+
+/// More bytes than one packet of the path holds, where routers say so and where they do not.
+#[test]
+fn a_narrow_path_is_found() {
+    if !has_tool("nft", "nftables") {
+        return;
+    }
+    isolated(|network| {
+        let Some(internet) = network.internet_over(&[1500, 1300, 1500]) else { return };
+        let _servers = internet.serve(&["hush", "echo@7"]);
+        let run = Run::usual().serve(&[]).up();
+        for family in Family::BOTH {
+            run.expect(&format!("tcp echo {} {MIB}", at(family, 7)), "1048576 ok Fin");
+        }
+        run.finish();
+    });
+    isolated(|network| {
+        let Some(internet) = network.internet_over(&[1500, 1300, 1500]) else { return };
+        // The host's own business, but the guest's bytes: RFC 4821 finds the size by itself.
+        std::fs::write("/proc/sys/net/ipv4/tcp_mtu_probing", "1").unwrap();
+        internet.hop(0).run(|| {
+            nft("table inet hole { chain out { type filter hook output priority 0; \
+                 icmp type destination-unreachable drop; \
+                 icmpv6 type packet-too-big drop; }; }");
+        });
+        let _servers = internet.serve(&["hush", "echo@7"]);
+        let run = Run::usual().serve(&[]).up();
+        run.expect(&format!("tcp echo {} {MIB}", at(Family::V4, 7)), "1048576 ok Fin");
+        run.finish();
+    });
+}
+
+/// Everything ends, whatever way it ended.
+#[test]
+fn nothing_is_kept_of_what_is_over() {
+    isolated(|network| {
+        let Some(internet) = network.internet() else { return };
+        let services = ["hush", "line@80", "reset-on-byte@81", "source=3000000@82", "hold@83"];
+        let _servers = internet.serve(&services);
+        let egress = Egress::default();
+        let Some(guest) = Guest::serve_by(|builder| builder.egress(egress), &["hush"]) else {
+            return;
+        };
+        for family in Family::BOTH {
+            let calls: Vec<_> = (0..20)
+                .flat_map(|_| {
+                    [
+                        format!("tcp line {}", at(family, 80)),
+                        format!("tcp download {} word=x", at(family, 81)),
+                        format!("tcp reset {} n=1000", at(family, 82)),
+                        format!("tcp reset {}", at(family, 83)),
+                        format!("tcp connect {}", at(family, 84)),
+                    ]
+                })
+                .map(|order| guest.begin(&order))
+                .collect();
+            for call in calls {
+                guest.answer(call);
+            }
+        }
+        eventually("no flow is left", || guest.engine.flows().is_empty());
+        eventually("no socket is left", || guest.engine.driver_stats().unwrap().open_sockets == 0);
+    });
+}
