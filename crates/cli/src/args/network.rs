@@ -71,7 +71,7 @@ pub(crate) struct EgressArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Names")]
 pub(crate) struct DnsArgs {
-    /// A name server to ask in place of this host's own, as in 1.1.1.1 or [::1]:5353
+    /// A name server to ask in place of this host's own, as in `1.1.1.1` or `[::1]:5353`
     #[arg(long, value_name = "SERVER")]
     pub(crate) dns: Vec<NameServerAddr>,
     /// A domain that the guest's resolver appends to short names, in place of this host's own
