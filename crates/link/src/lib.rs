@@ -6,11 +6,13 @@
 //!
 //! One file per transport: [`tap`] (the kernel's TAP devices), [`memory`] (in-process pairs).
 
+mod event;
 mod link;
 pub mod memory;
 mod sys;
 pub mod tap;
 
+pub use event::{FramingFault, GoneCause, LinkEvent};
 pub use link::{Capabilities, Link, MAX_FRAME_LEN};
 pub use memory::{MemoryLink, MemoryOptions, MemoryPeer};
 pub use tap::{Tap, TapOptions};
