@@ -108,7 +108,7 @@ impl Connection {
         }
         let mut sent = self.try_send(frame);
         let full = matches!(sent, Err(Halt::Again | Halt::NoBuffers));
-        if full || self.has_rest() {
+        if full || self.is_full() {
             if matches!(sent, Err(Halt::NoBuffers)) {
                 watch.wake_after(RETRY);
             }
@@ -124,15 +124,36 @@ impl Connection {
             self.forget_room(watch);
         }
         match sent {
-            Err(Halt::Gone(cause)) => {
-                self.unwritable = Some(cause);
-                // A guest that only closed its ear is nothing to read, and so no edge.
-                watch.wake_after(Duration::ZERO);
-            }
+            Err(Halt::Gone(cause)) => self.give_up(watch, cause),
             Err(Halt::NoBuffers) => return Err(Halt::Again),
             _ => {}
         }
         sent
+    }
+
+    /// Lets frames wait for company from now on.
+    pub(crate) fn gather(&mut self) {
+        if let Wire::Stream(stream) = &mut self.wire {
+            stream.gather();
+        }
+    }
+
+    /// Sends what was kept: frames that waited for company, the rest of one taken in part.
+    pub(crate) fn flush(&mut self, watch: &Watch) {
+        let Wire::Stream(stream) = &mut self.wire else { return };
+        match stream.flush(self.fd.as_fd()) {
+            Ok(()) => {}
+            Err(Halt::Gone(cause)) => self.give_up(watch, cause),
+            Err(halt) => {
+                if matches!(halt, Halt::NoBuffers) {
+                    watch.wake_after(RETRY);
+                }
+                // Room that came before the watch did causes no edge.
+                if self.await_room(watch) {
+                    self.flush(watch);
+                }
+            }
+        }
     }
 
     /// Ends the connection.
@@ -148,18 +169,11 @@ impl Connection {
         }
     }
 
-    /// Goes on with a frame that was taken in part.
-    fn flush(&mut self, watch: &Watch) {
-        let Wire::Stream(stream) = &mut self.wire else { return };
-        match stream.flush(self.fd.as_fd()) {
-            Ok(()) => {}
-            Err(Halt::Gone(cause)) => {
-                self.unwritable = Some(cause);
-                watch.wake_after(Duration::ZERO);
-            }
-            Err(_) if self.await_room(watch) => self.flush(watch),
-            Err(_) => {}
-        }
+    /// Takes no frame any more. A guest that only closed its ear is nothing to read, and so no
+    /// edge: one is made.
+    fn give_up(&mut self, watch: &Watch, cause: GoneCause) {
+        self.unwritable = Some(cause);
+        watch.wake_after(Duration::ZERO);
     }
 
     /// Watches for room; says whether that is news.
@@ -179,8 +193,8 @@ impl Connection {
         }
     }
 
-    fn has_rest(&self) -> bool {
-        matches!(&self.wire, Wire::Stream(stream) if stream.has_rest())
+    fn is_full(&self) -> bool {
+        matches!(&self.wire, Wire::Stream(stream) if stream.is_full())
     }
 }
 

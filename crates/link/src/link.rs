@@ -92,6 +92,14 @@ pub trait Link: Send {
     /// - Any other: this call failed, the frame was not taken, the link lives.
     fn send(&mut self, frame: &[u8]) -> io::Result<()>;
 
+    /// Sends whatever [`send`](Self::send) has taken and kept for company.
+    ///
+    /// A link may gather short frames and send many with one system call. It does so only from the
+    /// first call of this on: who never calls it has every frame sent at once, and who does calls
+    /// it after the last frame of each batch, before it waits. What the guest has no room for is
+    /// still kept, in order, and sent after a later edge as if `send` had taken it in part.
+    fn flush(&mut self) {}
+
     /// What has become of the guest, in the order in which it happened; none when all is told.
     ///
     /// Links whose guest cannot change have nothing to tell.

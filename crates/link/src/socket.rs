@@ -48,8 +48,8 @@ pub struct SocketOptions {
     /// gone for good.
     pub reconnect: Option<Duration>,
     /// The send buffer to ask for, in bytes; the kernel grants less without `CAP_NET_ADMIN`
-    /// (`net.core.wmem_max`). Without, a link of datagrams asks for 7 MiB and any other for
-    /// nothing.
+    /// (`net.core.wmem_max`). Without, a link of datagrams asks for 7 MiB, any other over a
+    /// unix socket for 1 MiB, and one over TCP leaves it to the kernel.
     pub send_buffer: Option<usize>,
 }
 
@@ -122,6 +122,8 @@ pub struct SocketLink {
     guest: Guest,
     events: VecDeque<LinkEvent>,
     options: SocketOptions,
+    /// Whoever sends also flushes: frames may wait for company.
+    gathers: bool,
     /// In front of each frame of the guest that is there.
     header: [u8; VIRTIO_NET_HDR_LEN],
 }
@@ -216,6 +218,7 @@ impl SocketLink {
             guest: Guest::Absent,
             events: VecDeque::new(),
             options: options.clone(),
+            gathers: false,
             header: received_header(false),
         })
     }
@@ -227,10 +230,14 @@ impl SocketLink {
             // A frame is not to wait for the acknowledgement of the one before.
             let _ = sockopt::set_tcp_nodelay(&fd, true);
         }
-        self.options.grow_send_buffer(fd.as_fd(), None);
+        self.options.grow_send_buffer(fd.as_fd(), local.then_some(SEND_BUFFER_WISH));
         let vouched = !self.options.verify_checksums.unwrap_or(!local);
         self.header = received_header(vouched);
-        self.guest = Guest::Present(Connection::new(fd, self.protocol, accepted, &self.watch)?);
+        let mut connection = Connection::new(fd, self.protocol, accepted, &self.watch)?;
+        if self.gathers {
+            connection.gather();
+        }
+        self.guest = Guest::Present(connection);
         Ok(())
     }
 
@@ -332,6 +339,16 @@ impl Link for SocketLink {
         }
     }
 
+    fn flush(&mut self) {
+        let first = !std::mem::replace(&mut self.gathers, true);
+        if let Guest::Present(connection) = &mut self.guest {
+            if first {
+                connection.gather();
+            }
+            connection.flush(&self.watch);
+        }
+    }
+
     fn take_event(&mut self) -> Option<LinkEvent> {
         self.events.pop_front()
     }
@@ -374,4 +391,7 @@ pub(crate) fn gone(cause: GoneCause) -> io::Error {
     io::Error::new(io::ErrorKind::BrokenPipe, LinkEvent::GuestGone(cause).to_string())
 }
 
+/// Sixteen of the longest frames: with the kernel's usual 208 KiB, either side waits for the other
+/// after every third.
+const SEND_BUFFER_WISH: usize = 1024 * 1024;
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);

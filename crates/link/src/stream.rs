@@ -2,8 +2,9 @@
 //!
 //! What QEMU (`-netdev stream`, `-netdev socket`), passt's protocol, libkrun (`unixstream`) and
 //! gvproxy (`-listen-qemu`) speak. Owns the ways to make such a link, and one connection of it (or
-//! of HyperKit's form): reads that bring many frames, and the rest of a frame that went out in
-//! part, which goes before any other. Never holds more than one such rest.
+//! of HyperKit's form): reads that bring many frames, writes that carry many, and the rest of a
+//! frame that went out in part, which goes before any other. What it holds is bounded: 64 KiB of
+//! short frames, or the rest of one.
 //!
 //! Spec: `net/stream.c` of QEMU; the form of the lengths is in `framing.rs`.
 
@@ -50,15 +51,21 @@ pub fn from_fd(fd: OwnedFd, options: &SocketOptions) -> Result<SocketLink, LinkE
 pub(crate) struct StreamWire {
     framing: Framing,
     deframer: Deframer,
-    /// The rest of a frame that was taken and not sent yet: `unsent[sent..]`.
+    /// What was taken and not sent yet, `unsent[sent..]`: frames that wait for company, or the rest
+    /// of one that the socket took in part.
     unsent: Vec<u8>,
     sent: usize,
+    /// The socket had no room for all of it.
+    full: bool,
+    /// Frames may wait until they are flushed.
+    gathers: bool,
 }
 
 impl StreamWire {
     pub(crate) fn new(framing: Framing, accepted: bool) -> Self {
         let unsent = if accepted { Vec::new() } else { framing.greeting().to_vec() };
-        Self { framing, deframer: Deframer::new(framing, accepted), unsent, sent: 0 }
+        let deframer = Deframer::new(framing, accepted);
+        Self { framing, deframer, unsent, sent: 0, full: false, gathers: false }
     }
 
     pub(crate) fn receive(&mut self, fd: BorrowedFd<'_>, buf: &mut [u8]) -> Result<usize, Halt> {
@@ -77,35 +84,72 @@ impl StreamWire {
         }
     }
 
-    /// Takes a frame if there is room for any of it; then the rest is kept.
+    /// Takes a frame: to wait for company, or if the socket has room for any of it.
     pub(crate) fn send(&mut self, fd: BorrowedFd<'_>, frame: &Finished<'_>) -> Result<(), Halt> {
-        self.flush(fd)?;
         let (prefix, prefix_len) = self.framing.prefix(frame.len());
         let prefix = &prefix[..prefix_len];
-        let (slices, count) = frame.slices(prefix);
-        let mut sent = send_slices(fd, &slices[..count])?;
-        if sent < prefix.len() + frame.len() {
-            for piece in std::iter::once(prefix).chain(frame.pieces()) {
-                let gone = sent.min(piece.len());
-                sent -= gone;
-                self.unsent.extend_from_slice(&piece[gone..]);
-            }
+        let waiting = self.unsent.len() - self.sent;
+        if self.gathers && waiting + prefix.len() + frame.len() <= GATHERED {
+            self.keep(prefix, frame, 0);
+            return Ok(());
+        }
+        let [one, two, three] = frame.pieces().map(IoSlice::new);
+        let rest = IoSlice::new(&self.unsent[self.sent..]);
+        let result = send_slices(fd, &[rest, IoSlice::new(prefix), one, two, three]);
+        let mut sent = self.note(result)?;
+        if sent < waiting {
+            self.sent += sent;
+            self.full = true;
+            return Err(Halt::Again);
+        }
+        sent -= waiting;
+        self.unsent.clear();
+        self.sent = 0;
+        self.full = sent < prefix.len() + frame.len();
+        if self.full {
+            self.keep(prefix, frame, sent);
         }
         Ok(())
     }
 
-    /// Sends what is left of a frame.
+    /// Sends what was kept.
     pub(crate) fn flush(&mut self, fd: BorrowedFd<'_>) -> Result<(), Halt> {
-        while self.has_rest() {
-            self.sent += send_slices(fd, &[IoSlice::new(&self.unsent[self.sent..])])?;
+        while self.sent < self.unsent.len() {
+            let result = send_slices(fd, &[IoSlice::new(&self.unsent[self.sent..])]);
+            self.sent += self.note(result)?;
         }
         self.unsent.clear();
         self.sent = 0;
+        self.full = false;
         Ok(())
     }
 
-    pub(crate) fn has_rest(&self) -> bool {
-        self.sent < self.unsent.len()
+    pub(crate) fn gather(&mut self) {
+        self.gathers = true;
+    }
+
+    /// Whether something waits for room.
+    pub(crate) fn is_full(&self) -> bool {
+        self.full
+    }
+
+    /// Remembers that there was no room.
+    fn note(&mut self, result: Result<usize, Halt>) -> Result<usize, Halt> {
+        self.full |= matches!(result, Err(Halt::Again | Halt::NoBuffers));
+        result
+    }
+
+    /// Keeps a frame, but for its first `gone` bytes, its length included.
+    fn keep(&mut self, prefix: &[u8], frame: &Finished<'_>, mut gone: usize) {
+        if self.sent > 0 {
+            self.unsent.drain(..self.sent);
+            self.sent = 0;
+        }
+        for piece in std::iter::once(prefix).chain(frame.pieces()) {
+            let skipped = gone.min(piece.len());
+            gone -= skipped;
+            self.unsent.extend_from_slice(&piece[skipped..]);
+        }
     }
 }
 
@@ -120,3 +164,6 @@ pub(crate) fn send_slices(fd: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> Result<
         }
     }
 }
+
+/// The most that waits for company; a frame that would make it more goes out with what waits.
+const GATHERED: usize = 64 * 1024;

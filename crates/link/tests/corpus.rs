@@ -13,7 +13,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::thread;
 
-use portreeve_link::{SocketOptions, fuzz, hyperkit, stream};
+use portreeve_link::{Link, SocketOptions, fuzz, hyperkit, stream};
 use proptest::prelude::*;
 use support::{Shell, frame};
 
@@ -78,6 +78,7 @@ proptest! {
         lengths in prop::collection::vec(prop_oneof![1usize..200, 1400usize..1600, 30_000usize..65_536], 1..30),
         cuts in prop::collection::vec(1usize..70_000, 1..20),
         reads in prop::collection::vec(1usize..70_000, 1..20),
+        flush_every in prop::option::of(1usize..8),
     ) {
         let (ours, guest) = UnixStream::pair().unwrap();
         let options = SocketOptions { send_buffer: Some(20_000), ..SocketOptions::default() };
@@ -130,6 +131,12 @@ proptest! {
             let received = shell.frame();
             assert_eq!(received, frame(number, *length), "frame {number}");
             shell.send(&received);
+            if flush_every.is_some_and(|every| number % every == 0) {
+                shell.link.flush();
+            }
+        }
+        if flush_every.is_some() {
+            shell.link.flush();
         }
         while !read.is_finished() {
             shell.edge(std::time::Duration::from_millis(2));

@@ -141,6 +141,73 @@ fn the_rest_of_a_frame_goes_out_on_an_edge_alone() {
 }
 
 #[test]
+fn gathered_frames_go_out_when_flushed_and_in_order() {
+    let (mut shell, mut guest) = pair();
+    guest.set_nonblocking(true).unwrap();
+    shell.link.flush();
+    for number in 0..20 {
+        shell.send(&frame(number, 1000));
+    }
+    assert_eq!(kind(guest.read(&mut [0; 10])), ErrorKind::WouldBlock);
+    shell.link.flush();
+    guest.set_nonblocking(false).unwrap();
+    for number in 0..20 {
+        assert_eq!(read_frame(&mut guest), frame(number, 1000));
+    }
+    // One that does not fit beside those that wait takes them along.
+    shell.send(&frame(1, 1000));
+    shell.send(&frame(2, 65_000));
+    assert_eq!(read_frame(&mut guest), frame(1, 1000));
+    assert_eq!(read_frame(&mut guest), frame(2, 65_000));
+}
+
+#[test]
+fn gathered_frames_are_bounded_push_back_and_lose_nothing() {
+    let (mut shell, mut guest) = pair();
+    shell.link.flush();
+    let taken = shell.fill(&frame(5, 1514));
+    assert!(taken < 1000, "{taken} frames kept");
+    let reader = thread::spawn(move || {
+        for _ in 0..taken {
+            assert_eq!(read_frame(&mut guest), frame(5, 1514));
+        }
+        for number in 0..3000 {
+            assert_eq!(read_frame(&mut guest), frame(number, 50 + number * 7), "{number}");
+        }
+    });
+    for number in 0..3000 {
+        shell.send(&frame(number, 50 + number * 7));
+        if number % 50 == 0 {
+            shell.link.flush();
+        }
+    }
+    shell.link.flush();
+    while !reader.is_finished() {
+        shell.edge(Duration::from_millis(5));
+        shell.drain();
+    }
+    reader.join().unwrap();
+}
+
+#[test]
+fn gathering_outlives_the_guest_and_its_frames_do_not() {
+    let (_folder, path, mut shell) = listening();
+    shell.link.flush();
+    let guest = UnixStream::connect(&path).unwrap();
+    assert_eq!(shell.next(), Told::Arrived);
+    shell.send(&frame(1, 60));
+    drop(guest);
+    assert_eq!(shell.next(), Told::Gone(GoneCause::Closed));
+    let mut guest = UnixStream::connect(&path).unwrap();
+    assert_eq!(shell.next(), Told::Arrived);
+    shell.send(&frame(2, 60));
+    shell.send(&frame(3, 60));
+    shell.link.flush();
+    assert_eq!(read_frame(&mut guest), frame(2, 60));
+    assert_eq!(read_frame(&mut guest), frame(3, 60));
+}
+
+#[test]
 fn a_guest_that_never_reads_still_gets_its_frames_taken() {
     let (mut shell, mut guest) = pair();
     shell.fill(&frame(7, 1514));
