@@ -24,6 +24,8 @@ pub(crate) enum Halt {
     Again,
     /// No room, and the kernel will not say when there is.
     NoBuffers,
+    /// There may be more, but enough was done in one call.
+    LookAgain,
     /// The message is longer than the socket takes.
     TooLong,
     Gone(GoneCause),
@@ -95,6 +97,10 @@ impl Connection {
             (Err(Halt::Again), Some(cause)) => Err(Halt::Gone(cause)),
             (Err(Halt::NoBuffers), _) => {
                 watch.wake_after(RETRY);
+                Err(Halt::Again)
+            }
+            (Err(Halt::LookAgain), _) => {
+                watch.wake_after(Duration::ZERO);
                 Err(Halt::Again)
             }
             (received, _) => received,

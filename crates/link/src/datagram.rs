@@ -17,19 +17,23 @@ use std::time::Duration;
 use portreeve_wire::VIRTIO_NET_HDR_LEN;
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, SocketAddrAny, SocketAddrUnix,
-    SocketType, sockopt,
+    RecvFlags, SendAncillaryBuffer, SendFlags, SocketAddrAny, SocketAddrUnix, SocketType,
 };
 
 use crate::connection::{Halt, halted};
-use crate::error::{LinkCause, LinkError};
+use crate::error::LinkError;
 use crate::event::{GoneCause, LinkEvent};
 use crate::finish::{Finished, invalid, received_header};
 use crate::framing::LONGEST_FRAME;
 use crate::link::{Capabilities, Link};
+use crate::options::SocketOptions;
 use crate::path::{self, BoundPath};
-use crate::socket::{SocketOptions, changed, gone};
+use crate::socket::{changed, gone};
 use crate::watch::Watch;
+
+mod guest;
+
+use guest::{Guest, check_socket};
 
 /// Binds `path`, with mode 0600; the guest is who sends the first datagram.
 ///
@@ -91,23 +95,6 @@ pub struct DatagramLink {
     header: [u8; VIRTIO_NET_HDR_LEN],
 }
 
-#[derive(Debug)]
-enum Guest {
-    /// Nobody has spoken yet, or nobody since the last one went.
-    Unknown,
-    /// Whoever spoke first.
-    Learnt(SocketAddrAny),
-    /// The one at this address, whatever address it speaks from: a name can be written in many
-    /// ways, and who may send here is decided by the rights of our path.
-    Configured {
-        address: SocketAddrAny,
-        here: bool,
-    },
-    /// The other end of the socket.
-    Connected,
-    GoneForGood(GoneCause),
-}
-
 impl DatagramLink {
     fn new(
         fd: OwnedFd,
@@ -139,7 +126,7 @@ impl DatagramLink {
 
     /// Takes a datagram that the guest sent; none if it was not one, or no frame.
     fn sort(&mut self, frame: &[u8], length: usize, from: Option<&SocketAddrAny>) -> Option<usize> {
-        if length > frame.len().min(LONGEST_FRAME) || !self.is_guests(from) {
+        if length > frame.len().min(LONGEST_FRAME) || !self.guest.may_be(from) {
             self.discarded += 1;
             return None;
         }
@@ -157,23 +144,6 @@ impl DatagramLink {
             return None;
         }
         Some(length)
-    }
-
-    /// Whether the sender is the guest, or may become it.
-    ///
-    /// One that is not there yet has to be there to be answered: what is left in the queue of one
-    /// that is gone makes it no guest again.
-    fn is_guests(&self, from: Option<&SocketAddrAny>) -> bool {
-        match (&self.guest, from) {
-            (Guest::Connected | Guest::Configured { here: true, .. }, _) => true,
-            (Guest::Configured { address, here: false }, _) => is_served(address),
-            (Guest::Unknown, Some(from)) => is_named(from) && is_served(from),
-            (Guest::Learnt(guest), Some(from)) => {
-                from == guest || (is_named(from) && is_served(from) && !is_served(guest))
-            }
-            // Who has no name cannot be answered.
-            (Guest::Unknown | Guest::Learnt(_), None) | (Guest::GoneForGood(_), _) => false,
-        }
     }
 
     /// Makes the sender the guest; whether that is news.
@@ -289,7 +259,7 @@ impl Link for DatagramLink {
             return Err(invalid("a receive buffer shorter than the header"));
         };
         header.copy_from_slice(&self.header);
-        loop {
+        for _ in 0..READS {
             if !self.events.is_empty() {
                 return Err(changed());
             }
@@ -317,6 +287,9 @@ impl Link for DatagramLink {
                 }
             }
         }
+        // A flood of what is no frame must not keep the caller here.
+        self.watch.wake_after(Duration::ZERO);
+        Err(io::ErrorKind::WouldBlock.into())
     }
 
     fn send(&mut self, frame: &[u8]) -> io::Result<()> {
@@ -344,7 +317,9 @@ impl Link for DatagramLink {
                 }
                 Ok(())
             }
-            Err(Halt::Again | Halt::NoBuffers) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(Halt::Again | Halt::NoBuffers | Halt::LookAgain) => {
+                Err(io::ErrorKind::WouldBlock.into())
+            }
             Err(Halt::TooLong) => Err(invalid("a frame longer than the socket's buffer")),
             Err(Halt::Gone(cause)) => Err(self.refused(cause)),
         }
@@ -359,46 +334,11 @@ impl Link for DatagramLink {
     }
 }
 
-/// What the socket already knows of its guest, if it is fit.
-fn check_socket(socket: &OwnedFd) -> Result<Guest, LinkError> {
-    let fd = socket.as_raw_fd();
-    let fault = |operation| move |errno: Errno| LinkError::of(operation, fd, errno);
-    let kind = sockopt::socket_type(socket).map_err(fault("SO_TYPE"))?;
-    let domain = sockopt::socket_domain(socket).map_err(fault("SO_DOMAIN"))?;
-    if kind != SocketType::DGRAM || domain != AddressFamily::UNIX {
-        return Err(LinkError::unsuitable("SO_TYPE", fd, LinkCause::WrongType));
-    }
-    match rustix::net::getpeername(socket) {
-        Ok(_) => Ok(Guest::Connected),
-        Err(Errno::NOTCONN) => {
-            let local = rustix::net::getsockname(socket).map_err(fault("getsockname"))?;
-            if is_named(&local) {
-                Ok(Guest::Unknown)
-            } else {
-                Err(LinkError::unsuitable("getsockname", fd, LinkCause::NotConnected))
-            }
-        }
-        Err(errno) => Err(fault("getpeername")(errno)),
-    }
-}
-
-fn is_named(address: &SocketAddrAny) -> bool {
-    address.addr_len() as usize > size_of::<libc::sa_family_t>()
-}
-
-/// Whether someone has a socket at this address.
-fn is_served(address: &SocketAddrAny) -> bool {
-    let Ok(probe) = path::socket(SocketType::DGRAM) else { return true };
-    match rustix::net::connect(&probe, address) {
-        // One that is connected elsewhere, to us, refuses the probe with EPERM and lives.
-        Err(Errno::CONNREFUSED | Errno::NOENT | Errno::NOTDIR) => false,
-        Ok(()) | Err(_) => true,
-    }
-}
-
 /// What vfkit sends first.
 const MAGIC: &[u8] = b"VFKT";
 /// As libkrun asks for.
 const SEND_BUFFER_WISH: usize = 7 * 1024 * 1024;
+/// Datagrams looked at in one call.
+const READS: usize = 64;
 /// When to try again where the kernel gives no sign.
 const RETRY: Duration = Duration::from_millis(2);

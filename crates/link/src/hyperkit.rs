@@ -11,7 +11,8 @@ use std::path::Path;
 
 use crate::error::LinkError;
 use crate::framing::Framing;
-use crate::socket::{Protocol, SocketLink, SocketOptions};
+use crate::options::SocketOptions;
+use crate::socket::{Protocol, SocketLink};
 
 /// Listens at `path`, with mode 0600, for one guest after the other, each of which begins with the
 /// request.

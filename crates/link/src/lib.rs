@@ -7,7 +7,7 @@
 //! One file per transport: [`tap`] (the kernel's TAP devices), [`memory`] (in-process pairs),
 //! [`stream`], [`hyperkit`], [`seqpacket`] and [`datagram`] (sockets, as virtual machines offer
 //! them). What these have in common: `socket.rs` who is connected, `connection.rs` one connection,
-//! `watch.rs` one descriptor for all of them, `path.rs` sockets at paths, `framing.rs` frames in a
+//! `watch.rs` one descriptor for all of them, `path.rs` sockets at paths, `options.rs` how they are made, `framing.rs` frames in a
 //! stream of bytes, `finish.rs` the header they do not have.
 
 mod connection;
@@ -21,6 +21,7 @@ pub mod fuzz;
 pub mod hyperkit;
 mod link;
 pub mod memory;
+mod options;
 mod path;
 pub mod seqpacket;
 mod socket;
@@ -34,5 +35,6 @@ pub use error::{LinkCause, LinkError};
 pub use event::{FramingFault, GoneCause, LinkEvent};
 pub use link::{Capabilities, Link, MAX_FRAME_LEN};
 pub use memory::{MemoryLink, MemoryOptions, MemoryPeer};
-pub use socket::{SocketLink, SocketOptions};
+pub use options::SocketOptions;
+pub use socket::SocketLink;
 pub use tap::{Tap, TapOptions};

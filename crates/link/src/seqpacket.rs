@@ -17,7 +17,8 @@ use crate::error::LinkError;
 use crate::event::{FramingFault, GoneCause};
 use crate::finish::Finished;
 use crate::framing::LONGEST_FRAME;
-use crate::socket::{Protocol, SocketLink, SocketOptions};
+use crate::options::SocketOptions;
+use crate::socket::{Protocol, SocketLink};
 use crate::stream::send_slices;
 
 /// Listens at `path`, with mode 0600, for one guest after the other.

@@ -24,68 +24,9 @@ use crate::event::{GoneCause, LinkEvent};
 use crate::finish::{Finished, invalid, received_header};
 use crate::framing::{Framing, LONGEST_FRAME};
 use crate::link::{Capabilities, Link};
+use crate::options::SocketOptions;
 use crate::path::{self, BoundPath};
 use crate::watch::Watch;
-
-/// How to make a link over a socket.
-#[derive(Clone, Debug)]
-pub struct SocketOptions {
-    /// The guest's MTU.
-    pub mtu: u16,
-    /// Whether the guest takes TCP super-segments of up to 64 KiB in one frame. There is no header
-    /// to say how they are to be cut; checksums are completed by the link.
-    pub super_frames: bool,
-    /// Whether checksums of the guest's frames are to be verified; by default they are where the
-    /// frames come over TCP.
-    ///
-    /// Over unix sockets a VMM may send what its guest left to the network device to finish, with
-    /// no header to say so: libkrun offers checksum and segmentation offloads to the guest and
-    /// drops the header, so that a frame has up to 65,550 bytes and only the pseudo-header's sum.
-    /// Not to verify is safe there: the bytes come from a process on this host by copies in
-    /// memory, which a checksum does not guard, and a guest that wants to deceive computes one.
-    pub verify_checksums: Option<bool>,
-    /// How often a link that connects tries again once its guest has gone; without, such a guest is
-    /// gone for good.
-    pub reconnect: Option<Duration>,
-    /// The send buffer to ask for, in bytes; the kernel grants less without `CAP_NET_ADMIN`
-    /// (`net.core.wmem_max`). Without, a link of datagrams asks for 7 MiB, any other over a
-    /// unix socket for 1 MiB, and one over TCP leaves it to the kernel.
-    pub send_buffer: Option<usize>,
-}
-
-impl Default for SocketOptions {
-    fn default() -> Self {
-        Self {
-            mtu: 1500,
-            super_frames: false,
-            verify_checksums: None,
-            reconnect: Some(Duration::from_millis(200)),
-            send_buffer: None,
-        }
-    }
-}
-
-impl SocketOptions {
-    pub(crate) fn capabilities(&self) -> Capabilities {
-        let offload = self.super_frames;
-        Capabilities {
-            // Completed here, for the guest gets no header to say what is missing.
-            checksum_offload: offload,
-            tso4: offload,
-            tso6: offload,
-            uso: false,
-            mtu: self.mtu,
-        }
-    }
-
-    pub(crate) fn grow_send_buffer(&self, fd: BorrowedFd<'_>, wish: Option<usize>) {
-        if let Some(length) = self.send_buffer.or(wish)
-            && sockopt::set_socket_send_buffer_size_force(fd, length).is_err()
-        {
-            let _ = sockopt::set_socket_send_buffer_size(fd, length);
-        }
-    }
-}
 
 /// What is spoken over the connections.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -259,10 +200,16 @@ impl SocketLink {
         }
     }
 
-    /// Looks for the next guest; whether one is there.
+    /// Looks for the next guest; whether there is news.
     fn attach(&mut self) -> bool {
         let (fd, accepted) = match (&self.source, self.options.reconnect) {
-            (Source::Listener { fd, .. }, _) => (accept(fd, &self.watch), true),
+            (Source::Listener { fd, .. }, _) => match accept(fd, &self.watch) {
+                Ok(fd) => (fd, true),
+                Err(cause) => {
+                    self.guest = Guest::GoneForGood(cause);
+                    return true;
+                }
+            },
             (Source::Path(path), Some(delay)) if self.watch.is_due() => {
                 let fd = path::connect(path, self.protocol.socket_type()).ok();
                 if fd.is_none() {
@@ -328,7 +275,9 @@ impl Link for SocketLink {
             Guest::Present(connection) => {
                 let frame = Finished::new(frame, &self.options.capabilities(), longest)?;
                 connection.send(&self.watch, &frame).map_err(|halt| match halt {
-                    Halt::Again | Halt::NoBuffers => io::ErrorKind::WouldBlock.into(),
+                    Halt::Again | Halt::NoBuffers | Halt::LookAgain => {
+                        io::ErrorKind::WouldBlock.into()
+                    }
                     Halt::TooLong => invalid("a frame longer than the socket's buffer"),
                     // Its socket is readable to the end, and the end is told there.
                     Halt::Gone(_) => io::ErrorKind::NotConnected.into(),
@@ -368,16 +317,21 @@ fn check_socket(socket: &OwnedFd, protocol: Protocol) -> Result<bool, LinkError>
     sockopt::socket_acceptconn(socket).map_err(fault("SO_ACCEPTCONN"))
 }
 
-fn accept(listener: &OwnedFd, watch: &Watch) -> Option<OwnedFd> {
+/// Takes one connection, if one waits; fails when none can come any more.
+fn accept(listener: &OwnedFd, watch: &Watch) -> Result<Option<OwnedFd>, GoneCause> {
     loop {
         match rustix::net::accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
-            Ok(fd) => return Some(fd),
+            Ok(fd) => return Ok(Some(fd)),
             Err(Errno::INTR | Errno::CONNABORTED) => {}
-            Err(Errno::AGAIN) => return None,
+            Err(Errno::AGAIN) => return Ok(None),
+            // Someone who holds the same TCP socket has shut it down.
+            Err(errno @ Errno::INVAL) => {
+                return Err(GoneCause::Socket(io::Error::from(errno).kind()));
+            }
             // Out of descriptors or memory: whoever waits stays in the backlog and is no edge.
             Err(_) => {
                 watch.wake_after(ACCEPT_RETRY);
-                return None;
+                return Ok(None);
             }
         }
     }

@@ -19,7 +19,8 @@ use crate::connection::{Halt, halted};
 use crate::error::LinkError;
 use crate::finish::Finished;
 use crate::framing::{Deframer, Framing};
-use crate::socket::{Protocol, SocketLink, SocketOptions};
+use crate::options::SocketOptions;
+use crate::socket::{Protocol, SocketLink};
 
 /// Listens at `path`, with mode 0600, for one guest after the other.
 ///
@@ -69,7 +70,7 @@ impl StreamWire {
     }
 
     pub(crate) fn receive(&mut self, fd: BorrowedFd<'_>, buf: &mut [u8]) -> Result<usize, Halt> {
-        loop {
+        for _ in 0..READS {
             if let Some(frame) = self.deframer.next_frame().map_err(Halt::framing)? {
                 let length = frame.len().min(buf.len());
                 buf[..length].copy_from_slice(&frame[..length]);
@@ -82,6 +83,8 @@ impl StreamWire {
                 Err(errno) => return Err(halted(errno)),
             }
         }
+        // Someone writes byte by byte, just as fast as they are read.
+        Err(Halt::LookAgain)
     }
 
     /// Takes a frame: to wait for company, or if the socket has room for any of it.
@@ -167,3 +170,5 @@ pub(crate) fn send_slices(fd: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> Result<
 
 /// The most that waits for company; a frame that would make it more goes out with what waits.
 const GATHERED: usize = 64 * 1024;
+/// Reads for one frame in a row; a guest that sends as a whole needs two.
+const READS: usize = 64;

@@ -154,6 +154,20 @@ fn what_cannot_be_a_frame_is_discarded_and_the_next_is_received() {
     assert_eq!(shell.link.discarded(), 2);
 }
 
+#[test]
+fn a_flood_of_what_is_no_frame_leaves_the_caller_its_turn() {
+    let (ours, guest) = UnixDatagram::pair().unwrap();
+    let mut shell = Shell::new(datagram::from_fd(ours.into(), &SocketOptions::default()).unwrap());
+    for _ in 0..100 {
+        guest.send(&[]).unwrap();
+    }
+    guest.send(&frame(2, 60)).unwrap();
+    assert_eq!(kind(shell.link.receive(&mut [0; 100])), ErrorKind::WouldBlock);
+    assert_eq!(shell.link.discarded(), 64);
+    assert_eq!(shell.frame(), frame(2, 60));
+    assert_eq!(shell.link.discarded(), 100);
+}
+
 /// Fills the guest's queue, then takes from it: every frame arrives, and edges tell of room.
 fn pushes_back(shell: &mut Shell<DatagramLink>, guest: UnixDatagram) {
     let taken = shell.fill(&frame(5, 1514));

@@ -242,6 +242,16 @@ fn a_listening_descriptor_serves_one_guest_after_the_other() {
 }
 
 #[test]
+fn a_listener_that_others_shut_down_is_the_end() {
+    let listener: OwnedFd = std::net::TcpListener::bind("127.0.0.1:0").unwrap().into();
+    let copy = listener.try_clone().unwrap();
+    let mut shell = Shell::new(stream::from_fd(listener, &options()).unwrap());
+    shell.silent();
+    rustix::net::shutdown(&copy, rustix::net::Shutdown::Both).unwrap();
+    assert!(matches!(shell.next(), Told::Ended(_)));
+}
+
+#[test]
 fn checksums_are_verified_where_asked_for() {
     let (ours, mut guest) = UnixStream::pair().unwrap();
     let options = SocketOptions { verify_checksums: Some(true), ..SocketOptions::default() };
