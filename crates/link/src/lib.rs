@@ -6,9 +6,9 @@
 //!
 //! One file per transport: [`tap`] (the kernel's TAP devices), [`memory`] (in-process pairs),
 //! [`stream`], [`hyperkit`], [`seqpacket`] and [`datagram`] (sockets, as virtual machines offer
-//! them). What these have in common: `socket.rs` who is connected, `connection.rs` one connection,
-//! `watch.rs` one descriptor for all of them, `path.rs` sockets at paths, `options.rs` how they are made, `framing.rs` frames in a
-//! stream of bytes, `finish.rs` the header they do not have.
+//! them). What these have in common: `options.rs` how they are made, `socket.rs` who is connected,
+//! `connection.rs` one connection, `watch.rs` one descriptor for all of them, `path.rs` sockets at
+//! paths, `framing.rs` frames in a stream of bytes, `finish.rs` the header they do not have.
 
 mod connection;
 pub mod datagram;
