@@ -10,7 +10,7 @@ use portreeve::{
     Addressing, DnsConfig, DnsName, Egress, HostAccess, MacAddr, NameServerAddr, StaticRecord,
     UdpFiltering, free_addressing,
 };
-use portreeve_types::{Ipv4Link, Ipv6Link};
+use portreeve_types::{AddressingError, Ipv4Link, Ipv6Link};
 
 use crate::report::Failure;
 
@@ -128,9 +128,10 @@ impl AddressArgs {
         if self.ipv6_only {
             addressing.ipv4 = None;
         }
-        addressing
-            .validate()
-            .map_err(|error| Failure::ours(format_args!("the guest's addresses: {error}")))?;
+        addressing.validate().map_err(|error| match error {
+            AddressingError::Mtu { .. } => Failure::ours(format_args!("--mtu: {error}")),
+            _ => Failure::ours(format_args!("the guest's addresses: {error}")),
+        })?;
         Ok(addressing)
     }
 }
