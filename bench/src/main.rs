@@ -18,7 +18,7 @@ use std::{
 
 use clap::{Parser, Subcommand};
 
-/// Load generator for published ports, and the comparison of engines.
+/// Load generator for user-space networks, and the comparison of engines.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
@@ -28,15 +28,18 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Serve all modes on one TCP and UDP port; runs where the guest is.
+    /// Serve all modes on one TCP and UDP port; runs in the guest, or where the guest connects to.
     Server {
         /// The port to listen on, on every IPv4 address.
         #[arg(long)]
         port: u16,
+        /// Answer questions about names on this UDP port.
+        #[arg(long)]
+        names: Option<u16>,
     },
     /// Put load on a server and print one JSON line.
     Client(client::Options),
-    /// Measure published ports of several engines in one run.
+    /// Measure published ports and the guest's own connections through several engines.
     Compare(compare::Options),
     /// The comparison itself, inside its private namespaces.
     #[command(hide = true)]
@@ -51,7 +54,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
-        Task::Server { port } => server::Server::bind(port).and_then(server::Server::run),
+        Task::Server { port, names } => serve(port, names),
         Task::Client(options) => client::run(&options),
         Task::Compare(options) => compare::run(&options),
         Task::CompareIsolated(options) => compare::run_isolated(&options),
@@ -65,5 +68,13 @@ fn main() -> ExitCode {
             let _ = writeln!(io::stderr().lock(), "portreeve-bench: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn serve(port: u16, names: Option<u16>) -> io::Result<()> {
+    let server = server::Server::bind(port)?;
+    match names {
+        Some(port) => server.with_names(port)?.run(),
+        None => server.run(),
     }
 }

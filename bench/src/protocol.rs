@@ -17,8 +17,10 @@ pub(crate) enum Mode {
     Flood,
     /// Datagrams: the server sends each back.
     Echo,
-    /// The server answers with the [`Tally`] of the run's flood.
+    /// The server answers with the [`Tally`] of the run's flood, whichever way it went.
     FloodReport,
+    /// Datagrams: the server floods whoever asks, for the warm-up, the window and the slack.
+    FloodBack,
 }
 
 /// The opening of every connection and every datagram.
@@ -51,6 +53,7 @@ impl Header {
             Mode::Flood => 4,
             Mode::Echo => 5,
             Mode::FloodReport => 6,
+            Mode::FloodBack => 7,
         };
         let mut bytes = [0; HEADER_LEN];
         bytes[..8].copy_from_slice(&MAGIC);
@@ -77,6 +80,7 @@ impl Header {
             4 => Mode::Flood,
             5 => Mode::Echo,
             6 => Mode::FloodReport,
+            7 => Mode::FloodBack,
             _ => return None,
         };
         Some(Self {
@@ -86,6 +90,13 @@ impl Header {
             run: u64::from(word(24)) << 32 | u64::from(word(28)),
         })
     }
+}
+
+/// A datagram, or a request, that says what it is for.
+pub(crate) fn message(header: &Header) -> [u8; MESSAGE_LEN] {
+    let mut message = [0; MESSAGE_LEN];
+    message[..HEADER_LEN].copy_from_slice(&header.encode());
+    message
 }
 
 fn milliseconds(duration: Duration) -> u32 {
@@ -101,24 +112,27 @@ pub(crate) struct Tally {
     pub(crate) nanos: u64,
     /// Bytes, or datagrams, from first to last.
     pub(crate) total: u64,
+    /// The longest time between two arrivals, in nanoseconds.
+    pub(crate) stall: u64,
 }
 
 /// Length of an encoded [`Tally`].
-pub(crate) const TALLY_LEN: usize = 24;
+pub(crate) const TALLY_LEN: usize = 32;
 
 impl Tally {
     pub(crate) fn encode(&self) -> [u8; TALLY_LEN] {
         let mut bytes = [0; TALLY_LEN];
         bytes[..8].copy_from_slice(&self.within.to_be_bytes());
         bytes[8..16].copy_from_slice(&self.nanos.to_be_bytes());
-        bytes[16..].copy_from_slice(&self.total.to_be_bytes());
+        bytes[16..24].copy_from_slice(&self.total.to_be_bytes());
+        bytes[24..].copy_from_slice(&self.stall.to_be_bytes());
         bytes
     }
 
     pub(crate) fn read(source: &mut impl io::Read) -> io::Result<Self> {
         let mut bytes = [0; 8];
         let mut next = || source.read_exact(&mut bytes).map(|()| u64::from_be_bytes(bytes));
-        Ok(Self { within: next()?, nanos: next()?, total: next()? })
+        Ok(Self { within: next()?, nanos: next()?, total: next()?, stall: next()? })
     }
 }
 
@@ -131,6 +145,7 @@ pub(crate) struct Meter {
     closed: Option<(u64, u64)>,
     last: u64,
     total: u64,
+    stall: u64,
 }
 
 impl Meter {
@@ -142,12 +157,18 @@ impl Meter {
             closed: None,
             last: 0,
             total: 0,
+            stall: 0,
         }
     }
 
     /// Adds an amount that has arrived `elapsed` after the start.
     pub(crate) fn add(&mut self, amount: u64, elapsed: Duration) {
         let at = nanoseconds(elapsed);
+        // Before the first arrival nothing can stand still, and what follows the window is the
+        // sender's end.
+        if self.total > 0 && self.closed.is_none() {
+            self.stall = self.stall.max(at.saturating_sub(self.last));
+        }
         self.total += amount;
         self.last = at;
         if self.opened.is_none() && at >= self.warmup {
@@ -161,7 +182,12 @@ impl Meter {
     pub(crate) fn tally(&self) -> Tally {
         let (opened, before) = self.opened.unwrap_or((self.last, self.total));
         let (closed, until) = self.closed.unwrap_or((self.last, self.total));
-        Tally { within: until - before, nanos: closed - opened, total: self.total }
+        Tally {
+            within: until - before,
+            nanos: closed - opened,
+            total: self.total,
+            stall: self.stall,
+        }
     }
 }
 
@@ -175,9 +201,15 @@ mod tests {
 
     #[test]
     fn header_and_tally_survive_the_wire() {
-        for mode in
-            [Mode::Sink, Mode::Source, Mode::Exchange, Mode::Flood, Mode::Echo, Mode::FloodReport]
-        {
+        for mode in [
+            Mode::Sink,
+            Mode::Source,
+            Mode::Exchange,
+            Mode::Flood,
+            Mode::Echo,
+            Mode::FloodReport,
+            Mode::FloodBack,
+        ] {
             let header = Header {
                 mode,
                 warmup: Duration::from_millis(300),
@@ -188,7 +220,7 @@ mod tests {
         }
         assert_eq!(Header::decode(&[0; HEADER_LEN]), None);
         assert_eq!(Header::decode(&MAGIC), None);
-        let tally = Tally { within: 1, nanos: 2, total: 3 };
+        let tally = Tally { within: 1, nanos: 2, total: 3, stall: 4 };
         assert_eq!(Tally::read(&mut tally.encode().as_slice()).expect("whole"), tally);
     }
 
@@ -198,8 +230,9 @@ mod tests {
         for (amount, at) in [(1, 0), (2, 5), (4, 12), (8, 20), (16, 31), (32, 40)] {
             meter.add(amount, Duration::from_millis(at));
         }
-        // Opened at 12 ms, closed at 31 ms: 8 + 16 in 19 ms.
-        assert_eq!(meter.tally(), Tally { within: 24, nanos: 19_000_000, total: 63 });
+        // Opened at 12 ms, closed at 31 ms: 8 + 16 in 19 ms; nothing for 11 ms before that.
+        let tally = Tally { within: 24, nanos: 19_000_000, total: 63, stall: 11_000_000 };
+        assert_eq!(meter.tally(), tally);
     }
 
     #[test]

@@ -1,16 +1,20 @@
 //! Sockets as every measurement wants them: CUBIC on each, so that a machine's default
-//! congestion control does not decide the comparison, and Nagle off.
+//! congestion control does not decide the comparison, and Nagle off; UDP in batches and with room,
+//! so that the load generator is not what is measured.
 
 use std::{
-    io,
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
+    io::{self, IoSlice},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket},
     os::fd::{AsFd, OwnedFd},
     time::Duration,
 };
 
 use rustix::net::{
-    AddressFamily, SocketFlags, SocketType, bind, connect, ipproto, socket_with, sockopt,
+    AddressFamily, MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny, SocketFlags, SocketType,
+    bind, connect, ipproto, sendmmsg, socket_with, sockopt,
 };
+
+use crate::sys::BATCH;
 
 /// The congestion control of every TCP socket here.
 pub(crate) const CONGESTION_CONTROL: &str = "cubic";
@@ -57,15 +61,44 @@ pub(crate) fn start_dial(target: SocketAddr, source: Option<IpAddr>) -> io::Resu
     }
 }
 
-/// Source addresses taken in turn, so that TIME-WAIT never runs a measurement out of ports.
+/// Gives a UDP socket room for a burst, as far as the machine's limit allows.
+pub(crate) fn make_room(socket: &UdpSocket) -> io::Result<()> {
+    sockopt::set_socket_recv_buffer_size(socket, DATAGRAM_ROOM)?;
+    sockopt::set_socket_send_buffer_size(socket, DATAGRAM_ROOM)?;
+    Ok(())
+}
+
+/// Sends datagrams, [`BATCH`] with one call; returns how many the kernel took. A socket that is
+/// connected needs no destination.
+pub(crate) fn send_batch<'a>(
+    socket: &UdpSocket,
+    datagrams: impl Iterator<Item = (Option<SocketAddr>, &'a [u8])>,
+) -> io::Result<usize> {
+    let datagrams: Vec<_> = datagrams
+        .take(BATCH)
+        .map(|(to, bytes)| (to.map(SocketAddrAny::from), [IoSlice::new(bytes)]))
+        .collect();
+    let mut ancillary: Vec<_> = datagrams.iter().map(|_| SendAncillaryBuffer::default()).collect();
+    let mut messages: Vec<_> = datagrams
+        .iter()
+        .zip(&mut ancillary)
+        .map(|((to, bytes), ancillary)| match to {
+            Some(to) => MMsgHdr::new_with_addr(to, bytes, ancillary),
+            None => MMsgHdr::new(bytes, ancillary),
+        })
+        .collect();
+    Ok(sendmmsg(socket, &mut messages, SendFlags::empty())?)
+}
+
+/// Addresses taken in turn, so that TIME-WAIT never runs a measurement out of ports.
 #[derive(Debug, Clone)]
-pub(crate) struct Sources {
+pub(crate) struct Addresses {
     base: Option<Ipv4Addr>,
     count: u32,
     next: u32,
 }
 
-impl Sources {
+impl Addresses {
     /// `count` addresses from `base` on; without a base the kernel chooses.
     pub(crate) fn new(base: Option<Ipv4Addr>, count: u32) -> Self {
         Self { base, count: count.max(1), next: 0 }
@@ -78,6 +111,9 @@ impl Sources {
         Some(address.into())
     }
 }
+
+/// The default limit of what an ordinary process may ask for is less, and is taken then.
+const DATAGRAM_ROOM: usize = 4 << 20;
 
 /// Lifts this process's soft limit of file descriptors to its hard limit.
 pub(crate) fn raise_fd_limit() -> io::Result<()> {
@@ -93,13 +129,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sources_come_in_turn() {
-        let mut sources = Sources::new(Some(Ipv4Addr::new(127, 0, 1, 1)), 2);
-        let taken: Vec<_> = (0..3).filter_map(|_| sources.take()).collect();
+    fn addresses_come_in_turn() {
+        let mut addresses = Addresses::new(Some(Ipv4Addr::new(127, 0, 1, 1)), 2);
+        let taken: Vec<_> = (0..3).filter_map(|_| addresses.take()).collect();
         assert_eq!(
             taken,
             ["127.0.1.1", "127.0.1.2", "127.0.1.1"].map(|a| a.parse::<IpAddr>().expect("address"))
         );
-        assert_eq!(Sources::new(None, 4).take(), None);
+        assert_eq!(Addresses::new(None, 4).take(), None);
     }
 }

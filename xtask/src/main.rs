@@ -37,7 +37,7 @@ enum Task {
         #[arg(long)]
         verbose: bool,
     },
-    /// Measure published ports against other engines; all arguments go to the bench program.
+    /// Measure published and outbound traffic against other engines; all arguments go to the bench program.
     #[command(disable_help_flag = true)]
     Bench {
         /// Arguments of `portreeve-bench compare`; `--help` lists them.

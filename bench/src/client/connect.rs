@@ -29,7 +29,8 @@ pub(super) fn run(plan: &mut Plan, in_flight: usize) -> io::Result<Outcome> {
     let mut failed = 0;
     while started.elapsed() < end {
         while pool.open.len() < in_flight {
-            pool.start(plan.target, plan)?;
+            let target = plan.target();
+            pool.start(target, plan)?;
         }
         let round = pool.wait(Duration::from_millis(20))?;
         // Anything that ends in one round has ended at the same time, as far as can be told.

@@ -81,7 +81,7 @@ fn round_trip(stream: &mut TcpStream) -> io::Result<u64> {
 }
 
 /// Nearest rank; zero of nothing.
-fn percentile(sorted: &[u64], percent: usize) -> u64 {
+pub(super) fn percentile(sorted: &[u64], percent: usize) -> u64 {
     let rank = (sorted.len() * percent).div_ceil(100).max(1);
     sorted.get(rank - 1).copied().unwrap_or(0)
 }

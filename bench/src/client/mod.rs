@@ -4,6 +4,7 @@
 mod connect;
 mod datagram;
 mod exchange;
+mod names;
 mod outcome;
 mod stream;
 
@@ -17,14 +18,20 @@ use clap::{Args, Subcommand, ValueEnum};
 
 pub(crate) use outcome::Outcome;
 
-use crate::socket::{Sources, raise_fd_limit};
+use crate::socket::{Addresses, raise_fd_limit};
 
 /// Where to, for how long, and what.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// The published address and port.
+    /// The address and port to load.
     #[arg(long)]
     target: SocketAddr,
+    /// First of the addresses to connect to in turn, all the target's; without it only that one.
+    #[arg(long)]
+    target_base: Option<Ipv4Addr>,
+    /// Number of addresses to connect to.
+    #[arg(long, default_value_t = 1)]
+    targets: u32,
     /// First of the source addresses to take in turn; without it the kernel chooses.
     #[arg(long)]
     source_base: Option<Ipv4Addr>,
@@ -76,29 +83,55 @@ enum Load {
     },
     /// Datagrams to the server as fast as they can be sent; the server counts.
     Flood,
+    /// Datagrams from the server as fast as it can send; the client counts.
+    FloodBack,
     /// Datagrams that the server sends back.
     Echo {
         /// Datagrams at a time.
         #[arg(long, default_value_t = 64)]
         in_flight: usize,
     },
+    /// Questions about names, always the same ones, at UDP port 53.
+    NamesCached {
+        /// The server to ask; without it the default gateway.
+        #[arg(long)]
+        server: Option<SocketAddr>,
+        /// Questions at a time.
+        #[arg(long, default_value_t = 128)]
+        in_flight: usize,
+    },
+    /// Questions about names that nobody has asked for yet, one at a time.
+    NamesFresh {
+        /// The server to ask; without it the default gateway.
+        #[arg(long)]
+        server: Option<SocketAddr>,
+    },
 }
 
 /// Which way the bytes of a stream flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Direction {
-    /// The client sends, the guest receives.
-    ToGuest,
-    /// The guest sends, the client receives.
-    FromGuest,
+    /// The client sends.
+    Send,
+    /// The client receives.
+    Receive,
 }
 
 /// Everything a measurement needs besides what it is.
 struct Plan {
     target: SocketAddr,
-    sources: Sources,
+    targets: Addresses,
+    sources: Addresses,
     warmup: Duration,
     window: Duration,
+}
+
+impl Plan {
+    /// Where the next connection goes.
+    fn target(&mut self) -> SocketAddr {
+        let port = self.target.port();
+        self.targets.take().map_or(self.target, |address| SocketAddr::new(address, port))
+    }
 }
 
 /// Runs one measurement and prints what it has found.
@@ -111,7 +144,8 @@ pub(crate) fn run(options: &Options) -> io::Result<()> {
 fn measure(options: &Options) -> io::Result<Outcome> {
     let mut plan = Plan {
         target: options.target,
-        sources: Sources::new(options.source_base, options.sources),
+        targets: Addresses::new(options.target_base, options.targets),
+        sources: Addresses::new(options.source_base, options.sources),
         warmup: Duration::from_millis(options.warmup_ms),
         window: Duration::from_millis(options.window_ms),
     };
@@ -126,8 +160,21 @@ fn measure(options: &Options) -> io::Result<Outcome> {
             exchange::run(&mut plan, idle, second_port, hold)
         }
         Load::Flood => datagram::flood(&plan),
+        Load::FloodBack => datagram::flood_back(&plan),
         Load::Echo { in_flight } => datagram::echo(&plan, in_flight),
+        Load::NamesCached { server, in_flight } => {
+            plan.target = name_server(server)?;
+            names::cached(&plan, in_flight)
+        }
+        Load::NamesFresh { server } => {
+            plan.target = name_server(server)?;
+            names::fresh(&plan)
+        }
     }
+}
+
+fn name_server(given: Option<SocketAddr>) -> io::Result<SocketAddr> {
+    given.map_or_else(|| Ok(SocketAddr::from((names::gateway()?, 53))), Ok)
 }
 
 #[cfg(test)]
@@ -144,6 +191,8 @@ mod tests {
         thread::spawn(move || server.run());
         measure(&Options {
             target,
+            target_base: Some(Ipv4Addr::new(127, 0, 2, 1)),
+            targets: 4,
             source_base: Some(Ipv4Addr::new(127, 0, 1, 1)),
             sources: 4,
             warmup_ms: 20,
@@ -155,11 +204,12 @@ mod tests {
 
     #[test]
     fn streams_are_counted_in_both_directions() {
-        for direction in [Direction::ToGuest, Direction::FromGuest] {
+        for direction in [Direction::Send, Direction::Receive] {
             let outcome = against_a_server(Load::Stream { direction });
             assert_eq!(outcome.total, outcome.sent, "{direction:?}");
             assert!(outcome.within > 0 && outcome.within < outcome.total, "{outcome:?}");
             assert!(outcome.nanos >= 50_000_000, "{outcome:?}");
+            assert!(outcome.stall_nanos > 0, "{outcome:?}");
         }
     }
 
@@ -183,8 +233,22 @@ mod tests {
     fn datagrams_are_counted() {
         let flood = against_a_server(Load::Flood);
         assert!(flood.within > 0 && flood.total <= flood.sent, "{flood:?}");
+        let back = against_a_server(Load::FloodBack);
+        assert!(back.within > 0 && back.total <= back.sent, "{back:?}");
         let echo = against_a_server(Load::Echo { in_flight: 8 });
         assert!(echo.within > 0 && echo.total <= echo.sent, "{echo:?}");
+    }
+
+    #[test]
+    fn names_are_asked_for() {
+        let server = Server::bind(0).and_then(|server| server.with_names(0)).expect("loopback");
+        let port = server.names_port().expect("bound");
+        thread::spawn(move || server.run());
+        let server = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        for load in [Load::NamesCached { server, in_flight: 64 }, Load::NamesFresh { server }] {
+            let outcome = against_a_server(load);
+            assert!(outcome.within > 0 && outcome.failed == 0, "{outcome:?}");
+        }
     }
 
     #[test]
@@ -194,6 +258,8 @@ mod tests {
         drop(listener);
         let options = Options {
             target,
+            target_base: None,
+            targets: 1,
             source_base: None,
             sources: 1,
             warmup_ms: 0,

@@ -20,9 +20,16 @@ pub(crate) struct Outcome {
     pub(crate) p50_nanos: u64,
     /// 99 of 100 round trips took no longer.
     pub(crate) p99_nanos: u64,
+    /// The longest time in which a stream's receiver got nothing.
+    pub(crate) stall_nanos: u64,
 }
 
 impl Outcome {
+    /// The share of what was sent that did not arrive.
+    pub(crate) fn lost(&self) -> f64 {
+        self.failed as f64 / self.sent.max(1) as f64
+    }
+
     /// Units per second within the window.
     pub(crate) fn rate(&self) -> f64 {
         if self.nanos == 0 { 0.0 } else { self.within as f64 * 1e9 / self.nanos as f64 }

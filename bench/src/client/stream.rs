@@ -20,14 +20,14 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(super) fn run(plan: &Plan, direction: Direction) -> io::Result<Outcome> {
     let stream = dial(plan.target, None, PATIENCE)?;
     let mode = match direction {
-        Direction::ToGuest => Mode::Sink,
-        Direction::FromGuest => Mode::Source,
+        Direction::Send => Mode::Sink,
+        Direction::Receive => Mode::Source,
     };
     let header = Header { mode, warmup: plan.warmup, window: plan.window, run: 0 };
     (&stream).write_all(&header.encode())?;
     let (tally, sent) = match direction {
-        Direction::ToGuest => send(&stream, plan)?,
-        Direction::FromGuest => receive(&stream, plan)?,
+        Direction::Send => send(&stream, plan)?,
+        Direction::Receive => receive(&stream, plan)?,
     };
     if tally.total != sent {
         return Err(io::Error::other(format!(
@@ -40,6 +40,7 @@ pub(super) fn run(plan: &Plan, direction: Direction) -> io::Result<Outcome> {
         nanos: tally.nanos,
         total: tally.total,
         sent,
+        stall_nanos: tally.stall,
         ..Outcome::default()
     })
 }

@@ -19,7 +19,7 @@ use serde::{Serialize, Serializer, ser::SerializeStruct};
 use super::{
     isolation::{Ground, ORDINARY_USER},
     metric::Load,
-    process::Process,
+    process::{Process, server_below},
     topology::{PORT, Place, SECOND_PORT},
 };
 
@@ -27,6 +27,8 @@ use super::{
 pub(crate) const PORTREEVE: &str = "portreeve";
 /// The peer that ratios are taken to.
 pub(crate) const REFERENCE: &str = "pasta";
+/// The same peer with the MTU that is ours.
+pub(crate) const ETHERNET_REFERENCE: &str = "pasta, MTU 1500";
 /// Time for a peer's control socket to appear.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -90,6 +92,12 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    /// The file that names the guest's network namespace, known by the server in it.
+    pub(crate) fn guest_netns(&self) -> Option<PathBuf> {
+        let server = self.processes.iter().find_map(|process| server_below(process.id()))?;
+        Some(PathBuf::from(format!("/proc/{server}/ns/net")))
+    }
+
     /// How a process ended that should not have.
     pub(crate) fn ended(&mut self) -> Option<String> {
         self.processes.iter_mut().find_map(Process::ended)
@@ -113,7 +121,7 @@ impl Engine {
         match self {
             Self::Portreeve { .. } => PORTREEVE,
             Self::Pasta => REFERENCE,
-            Self::PastaEthernetMtu => "pasta, MTU 1500",
+            Self::PastaEthernetMtu => ETHERNET_REFERENCE,
             Self::Slirp4netns => "slirp4netns",
             Self::Rootlesskit => "RootlessKit builtin",
             Self::Veth => "bare veth",
@@ -136,6 +144,11 @@ impl Engine {
         matches!(self, Self::Veth | Self::Loopback)
     }
 
+    /// Whether its guest's own connections are measured.
+    pub(crate) fn has_guest(&self) -> bool {
+        !matches!(self, Self::Loopback | Self::Rootlesskit)
+    }
+
     pub(crate) fn place(&self) -> Place {
         if matches!(self, Self::Loopback) { Place::Loopback } else { Place::Client }
     }
@@ -145,15 +158,16 @@ impl Engine {
         let keep = |load: &Load| match (self, load) {
             (Self::Portreeve { .. }, _) => true,
             (Self::Veth | Self::Loopback, Load::Idle) => false,
+            // The gateway's DNS is ours alone; peers hand the host's servers on.
+            (_, Load::NamesCached | Load::NamesFresh) => false,
+            // No guest, or one whose own connections are slirp4netns's.
+            (engine, load) if load.is_outbound() && !engine.has_guest() => false,
             _ if !quick => true,
             (Self::Loopback, _) => false,
             (Self::Pasta, load) => *load != Load::Idle,
-            (Self::PastaEthernetMtu, load) => {
-                matches!(load, Load::StreamToGuest | Load::StreamFromGuest)
-            }
-            (_, load) => {
-                matches!(load, Load::StreamToGuest | Load::StreamFromGuest | Load::ConnectMany)
-            }
+            (Self::PastaEthernetMtu, load) => load.is_stream(),
+            (Self::Veth, load) if load.is_outbound() => false,
+            (_, load) => load.is_stream() || *load == Load::ConnectMany,
         };
         Load::ALL.into_iter().filter(keep).collect()
     }

@@ -19,7 +19,7 @@ use rustix::{
     process::{Resource, Rlimit, geteuid, getrlimit, setrlimit},
 };
 
-use super::environment::memory_sysctls;
+use super::{environment::memory_sysctls, topology::NAME_SERVER};
 use crate::{
     socket::raise_fd_limit,
     sys::{Fresh, unshare},
@@ -87,8 +87,17 @@ pub(super) fn prepare() -> io::Result<Ground> {
     let program = scratch.join("portreeve-bench");
     fs::copy(env::current_exe()?, &program).map_err(named("copying the bench program"))?;
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+    // Without it, engines ask the machine's own name servers, which are out of reach in here: the
+    // figures about names are gaps then, and no others.
+    let _ = name_servers(&scratch);
     let no_subordinate_ids = subordinate_ids(&scratch).err().map(|error| error.to_string());
     Ok(Ground { scratch, program, no_subordinate_ids })
+}
+
+fn name_servers(scratch: &Path) -> io::Result<()> {
+    let ours = scratch.join("resolv.conf");
+    fs::write(&ours, format!("nameserver {NAME_SERVER}\n"))?;
+    bind_over(&ours, Path::new("/etc/resolv.conf"))
 }
 
 /// Not every root may exceed its hard limit; then the engines have to do with that.

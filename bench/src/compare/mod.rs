@@ -1,13 +1,17 @@
-//! `compare`: published ports of several engines, measured in one run on one machine.
+//! `compare`: published ports and the guest's own connections through several engines, measured in
+//! one run on one machine.
 //!
 //! `isolation.rs` makes the private namespaces everything runs in, `topology.rs` the network,
 //! `engine.rs` knows how each engine is started, `metric.rs` what is measured, `session.rs`
-//! measures, `report.rs` writes. Nothing outside the namespaces is changed.
+//! and `outbound.rs` measure, `goals.rs` judges, `report.rs` writes. Nothing outside the namespaces is changed.
 
 mod engine;
 mod environment;
+mod generator;
+mod goals;
 mod isolation;
 mod metric;
+mod outbound;
 mod process;
 mod report;
 mod session;
@@ -26,7 +30,7 @@ use serde::Serialize;
 
 use engine::{Engine, Peer};
 use environment::Environment;
-use metric::Metric;
+use metric::{Metric, Section};
 use session::Session;
 use topology::Topology;
 
@@ -39,7 +43,7 @@ pub(crate) struct Options {
     /// What to measure beside portreeve; `none` is the bare link and bare loopback.
     #[arg(long, value_delimiter = ',', default_values_t = Peer::ALL)]
     peers: Vec<Peer>,
-    /// Write `publish.md` and `publish.json` into this directory.
+    /// Write `publish.md`, `outbound.md` and the same as `.json` into this directory.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Repeats of everything; default 7, with --quick 3.
@@ -89,8 +93,8 @@ impl Schedule {
             repeats: options.repeats.unwrap_or(if quick { 3 } else { 7 }),
             idle: options.idle,
             buffers: options.buffers,
-            stream: Duration::from_secs(if quick { 2 } else { 5 }),
-            rate: Duration::from_secs(if quick { 1 } else { 5 }),
+            stream: Duration::from_millis(if quick { 1200 } else { 5000 }),
+            rate: Duration::from_millis(if quick { 800 } else { 5000 }),
             deadline: quick.then_some(Duration::from_secs(172)),
         }
     }
@@ -131,6 +135,26 @@ pub(crate) struct Findings {
     pub(crate) gaps: Vec<Gap>,
 }
 
+impl Findings {
+    /// What belongs into one report; what concerns an engine as a whole belongs into each.
+    fn of(&self, section: Section) -> Self {
+        let belongs = |metric: Metric| metric.section() == section;
+        Self {
+            environment: self.environment.clone(),
+            schedule: self.schedule,
+            completed: self.completed,
+            engines: self
+                .engines
+                .iter()
+                .filter(|engine| section == Section::Published || engine.has_guest())
+                .cloned()
+                .collect(),
+            samples: self.samples.iter().filter(|sample| belongs(sample.metric)).cloned().collect(),
+            gaps: self.gaps.iter().filter(|gap| gap.metric.is_none_or(belongs)).cloned().collect(),
+        }
+    }
+}
+
 /// Runs the comparison in fresh namespaces, or says why that cannot be.
 pub(crate) fn run(_options: &Options) -> io::Result<()> {
     isolation::run()
@@ -147,12 +171,16 @@ pub(crate) fn run_isolated(options: &Options) -> io::Result<()> {
         Err(error) => return skipped(&error.to_string()),
     };
     let findings = measure(options, &topology)?;
-    let text = report::markdown(&findings);
-    write!(io::stdout().lock(), "{text}")?;
-    if let Some(dir) = &options.out {
-        fs::create_dir_all(dir)?;
-        fs::write(dir.join("publish.md"), &text)?;
-        fs::write(dir.join("publish.json"), serde_json::to_string_pretty(&findings)? + "\n")?;
+    for section in Section::ALL {
+        let part = findings.of(section);
+        let text = report::markdown(&part, section);
+        write!(io::stdout().lock(), "{text}")?;
+        if let Some(dir) = &options.out {
+            let file = |end: &str| dir.join(format!("{}.{end}", section.file()));
+            fs::create_dir_all(dir)?;
+            fs::write(file("md"), &text)?;
+            fs::write(file("json"), serde_json::to_string_pretty(&part)? + "\n")?;
+        }
     }
     let ours = |sample: &Sample| sample.engine == engine::PORTREEVE;
     if options.portreeve.is_some() && !findings.samples.iter().any(ours) {

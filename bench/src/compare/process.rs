@@ -89,6 +89,11 @@ pub(crate) fn usage(roots: &[u32]) -> Usage {
     usage
 }
 
+/// The server of the load generator at or below a process, once it runs: it stands in the guest.
+pub(crate) fn server_below(root: u32) -> Option<u32> {
+    family(root).into_iter().find(|&id| is_server(id))
+}
+
 fn is_server(id: u32) -> bool {
     let line = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
     let mut words = line.split(|&byte| byte == 0);

@@ -6,21 +6,26 @@ use std::{collections::BTreeMap, fmt::Write};
 use super::{
     Findings,
     engine::{PORTREEVE, REFERENCE},
-    metric::{Better, Metric},
+    goals,
+    metric::{Better, Metric, Section},
     session::PEER_IDLE,
     statistics::{Summary, summary},
 };
 
-/// The whole report.
-pub(crate) fn markdown(findings: &Findings) -> String {
+/// One whole report, of findings that belong to it.
+pub(crate) fn markdown(findings: &Findings, section: Section) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
-    let _ = write(findings, &mut text);
+    let _ = write(findings, section, &mut text);
     text
 }
 
-fn write(findings: &Findings, out: &mut String) -> std::fmt::Result {
-    writeln!(out, "# Published ports, measured\n")?;
+fn write(findings: &Findings, section: Section, out: &mut String) -> std::fmt::Result {
+    let title = match section {
+        Section::Published => "Published ports, measured",
+        Section::Outbound => "The guest's own connections, measured",
+    };
+    writeln!(out, "# {title}\n")?;
     writeln!(
         out,
         "Made by `cargo xtask bench{}`. Each value is the median of {} interleaved repeats \
@@ -29,9 +34,15 @@ fn write(findings: &Findings, out: &mut String) -> std::fmt::Result {
         findings.completed
     )?;
     ours(findings, out)?;
+    if section == Section::Outbound {
+        goals::write(out, |engine, metric| {
+            let found = summaries(findings, metric);
+            found.into_iter().find(|(name, _)| *name == engine).map(|(_, summary)| summary)
+        })?;
+    }
     all(findings, out)?;
     gaps(findings, out)?;
-    how(findings, out)
+    how(findings, section, out)
 }
 
 /// Summaries of a metric by engine, in the order of the engines.
@@ -165,7 +176,7 @@ fn gaps(findings: &Findings, out: &mut String) -> std::fmt::Result {
     writeln!(out)
 }
 
-fn how(findings: &Findings, out: &mut String) -> std::fmt::Result {
+fn how(findings: &Findings, section: Section, out: &mut String) -> std::fmt::Result {
     let environment = &findings.environment;
     let schedule = &findings.schedule;
     writeln!(out, "## How\n")?;
@@ -179,12 +190,7 @@ fn how(findings: &Findings, out: &mut String) -> std::fmt::Result {
         environment.processor,
         environment.load
     )?;
-    writeln!(
-        out,
-        "- Everything runs in a private network namespace; the client is in another one, joined \
-         by a veth (MTU 1500), so that pasta takes its TAP path. Clients connect to the outer \
-         address. Server and client are `portreeve-bench`; every engine carries the same bytes."
-    )?;
+    writeln!(out, "- {}", places(section))?;
     writeln!(
         out,
         "- Windows: {:?} for a stream, {:?} for anything counted per second, after a warm-up. \
@@ -223,6 +229,25 @@ fn how(findings: &Findings, out: &mut String) -> std::fmt::Result {
     Ok(())
 }
 
+/// Who is where.
+fn places(section: Section) -> &'static str {
+    match section {
+        Section::Published => {
+            "Everything runs in a private network namespace; the client is in another one, joined \
+             by a veth (MTU 1500), so that pasta takes its TAP path. Clients connect to the outer \
+             address. Server and client are `portreeve-bench`; every engine carries the same bytes."
+        }
+        Section::Outbound => {
+            "Everything runs in a private network namespace; the server is in another one, joined \
+             by a veth (MTU 1500), and the client runs in the guest's. The engine is the one that \
+             was started for published ports, in the same repeat. Server and client are \
+             `portreeve-bench`; socket buffers of TCP are the default ones. A stall is the longest \
+             time in which the receiving program got nothing, from the first byte to the end of \
+             the window: it includes what other programs took of the processors."
+        }
+    }
+}
+
 fn arrow(metric: Metric) -> &'static str {
     match metric.better() {
         Better::Higher => "↑",
@@ -231,7 +256,7 @@ fn arrow(metric: Metric) -> &'static str {
 }
 
 /// Three significant digits, or all before the point.
-fn figure(value: f64) -> String {
+pub(super) fn figure(value: f64) -> String {
     match value.abs() {
         size if size >= 100.0 => format!("{value:.0}"),
         size if size >= 10.0 => format!("{value:.1}"),

@@ -3,9 +3,7 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Read, Write},
-    process::{Child, Command, Stdio},
-    sync::mpsc::{self, Receiver, RecvTimeoutError},
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
@@ -13,6 +11,7 @@ use std::{
 use super::{
     Findings, Gap, Sample, Schedule,
     engine::{Engine, PORTREEVE, Running},
+    generator::Client,
     metric::{Load, Metric},
     process::{Usage, usage},
     topology::{SECOND_PORT, Topology},
@@ -31,8 +30,8 @@ const START: Duration = Duration::from_secs(10);
 /// No peer measured here holds ten thousand connections under the usual limits; this many do
 /// for the memory of one. Their round trips beside them would not compare.
 pub(crate) const PEER_IDLE: usize = 2_000;
-const STREAM_WARMUP: Duration = Duration::from_millis(400);
-const RATE_WARMUP: Duration = Duration::from_millis(200);
+pub(super) const STREAM_WARMUP: Duration = Duration::from_millis(400);
+pub(super) const RATE_WARMUP: Duration = Duration::from_millis(200);
 
 /// One engine in one repeat.
 pub(crate) struct Session<'a> {
@@ -75,7 +74,9 @@ impl Session<'_> {
         let until = Instant::now() + START;
         loop {
             let probe = ["probe", "--patience-ms", "500"];
-            let Err(error) = self.client(&probe, Duration::ZERO, Duration::ZERO, None) else {
+            let outside = self.outside();
+            let Err(error) = self.client(outside, &probe, Duration::ZERO, Duration::ZERO, None)
+            else {
                 return Ok(running);
             };
             if let Some(ended) = running.ended() {
@@ -102,16 +103,30 @@ impl Session<'_> {
         running: &Running,
         findings: &mut Findings,
     ) -> Result<(), String> {
-        let rate = |words: &[&str]| self.client(words, RATE_WARMUP, self.schedule.rate, None);
+        let found = match load.is_outbound() {
+            true => self.outbound(load, running),
+            false => self.published(load, running),
+        }?;
+        for (metric, value, lost) in found {
+            let (engine, repeat) = (self.engine.name(), self.repeat);
+            findings.samples.push(Sample { engine, metric, repeat, value, lost });
+        }
+        Ok(())
+    }
+
+    fn published(&self, load: Load, running: &Running) -> Result<Vec<Found>, String> {
+        let rate = |words: &[&str]| {
+            self.client(self.outside(), words, RATE_WARMUP, self.schedule.rate, None)
+        };
         let mut found = Vec::new();
         match load {
             Load::StreamToGuest => {
-                found =
-                    self.stream("to-guest", running, [Metric::StreamToGuest, Metric::CpuToGuest])?;
+                let metrics = [Metric::StreamToGuest, Metric::CpuToGuest];
+                found = self.stream(self.outside(), "send", running, metrics)?.0;
             }
             Load::StreamFromGuest => {
                 let metrics = [Metric::StreamFromGuest, Metric::CpuFromGuest];
-                found = self.stream("from-guest", running, metrics)?;
+                found = self.stream(self.outside(), "receive", running, metrics)?.0;
             }
             Load::ConnectOne => {
                 found.push((Metric::ConnectOne, connected(&rate(&["connect"])?)?, None));
@@ -127,39 +142,36 @@ impl Session<'_> {
             }
             Load::Flood => {
                 let outcome = rate(&["flood"])?;
-                let lost = outcome.failed as f64 / outcome.sent.max(1) as f64;
-                found.push((Metric::Flood, outcome.rate(), Some(lost)));
+                found.push((Metric::Flood, outcome.rate(), Some(outcome.lost())));
             }
             Load::Echo => {
                 let outcome = rate(&["echo"])?;
-                let lost = outcome.failed as f64 / outcome.sent.max(1) as f64;
-                found.push((Metric::Echo, outcome.rate(), Some(lost)));
+                found.push((Metric::Echo, outcome.rate(), Some(outcome.lost())));
             }
             Load::Idle => found = self.idle(running)?,
+            other => return Err(format!("{other:?} is not a load of published ports")),
         }
-        for (metric, value, lost) in found {
-            let (engine, repeat) = (self.engine.name(), self.repeat);
-            findings.samples.push(Sample { engine, metric, repeat, value, lost });
-        }
-        Ok(())
+        Ok(found)
     }
 
-    fn stream(
+    /// One stream, in the direction as the client sees it.
+    pub(super) fn stream(
         &self,
+        client: Command,
         direction: &str,
         running: &Running,
         [speed, cpu]: [Metric; 2],
-    ) -> Result<Vec<Found>, String> {
+    ) -> Result<(Vec<Found>, Outcome), String> {
         let before = usage(&running.roots);
         let words = ["stream", "--direction", direction];
-        let outcome = self.client(&words, STREAM_WARMUP, self.schedule.stream, None)?;
+        let outcome = self.client(client, &words, STREAM_WARMUP, self.schedule.stream, None)?;
         let after = usage(&running.roots);
         let mut found = vec![(speed, outcome.rate() * 8.0 / 1e9, None)];
         if !self.engine.is_bare() && outcome.total > 0 {
             let gibibytes = outcome.total as f64 / f64::from(1 << 30);
             found.push((cpu, (after.cpu_seconds - before.cpu_seconds) / gibibytes, None));
         }
-        Ok(found)
+        Ok((found, outcome))
     }
 
     fn idle(&self, running: &Running) -> Result<Vec<Found>, String> {
@@ -177,7 +189,8 @@ impl Session<'_> {
         if ours {
             words.extend(["--second-port", &port_word]);
         }
-        let outcome = self.client(&words, RATE_WARMUP, self.schedule.rate, Some(&mut look))?;
+        let window = self.schedule.rate;
+        let outcome = self.client(self.outside(), &words, RATE_WARMUP, window, Some(&mut look))?;
         let grown = opened.resident_bytes as f64 - before.resident_bytes as f64;
         let mut found = vec![(Metric::IdleMemory, grown / count as f64 / 1024.0, None)];
         if ours {
@@ -187,15 +200,20 @@ impl Session<'_> {
         Ok(found)
     }
 
+    /// The client where the clients of published ports are.
+    fn outside(&self) -> Command {
+        self.topology.client(self.engine.place())
+    }
+
     /// Runs a client to its end; `at_opened` is called when it says that it has opened all.
-    fn client(
+    pub(super) fn client(
         &self,
+        mut command: Command,
         words: &[&str],
         warmup: Duration,
         window: Duration,
         at_opened: Option<&mut dyn FnMut()>,
     ) -> Result<Outcome, String> {
-        let mut command = self.topology.client(self.engine.place());
         command
             .args(["--warmup-ms", &warmup.as_millis().to_string()])
             .args(["--window-ms", &window.as_millis().to_string()])
@@ -214,10 +232,11 @@ impl Session<'_> {
     }
 }
 
-type Found = (Metric, f64, Option<f64>);
+/// A figure, with the share that was lost where that can be.
+pub(super) type Found = (Metric, f64, Option<f64>);
 
 /// A path on which connections fail has no rate worth reporting.
-fn connected(outcome: &Outcome) -> Result<f64, String> {
+pub(super) fn connected(outcome: &Outcome) -> Result<f64, String> {
     if outcome.failed * 100 > outcome.total {
         return Err(format!("{} of {} connections failed", outcome.failed, outcome.total));
     }
@@ -228,56 +247,6 @@ fn connected(outcome: &Outcome) -> Result<f64, String> {
 fn tail(text: &str) -> String {
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     lines[lines.len().saturating_sub(3)..].join(" / ")
-}
-
-/// A running load generator; killed when dropped.
-struct Client {
-    child: Child,
-    lines: Receiver<String>,
-}
-
-impl Client {
-    fn start(mut command: Command) -> Result<Self, String> {
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().map_err(|error| format!("client: {error}"))?;
-        let (sender, lines) = mpsc::channel();
-        let stdout = child.stdout.take().ok_or("client without stdout")?;
-        thread::spawn(move || {
-            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    break;
-                }
-            }
-        });
-        Ok(Self { child, lines })
-    }
-
-    fn line(&mut self, patience: Duration) -> Result<String, String> {
-        match self.lines.recv_timeout(patience) {
-            Ok(line) => Ok(line),
-            Err(RecvTimeoutError::Timeout) => Err(format!("no result within {patience:?}")),
-            Err(RecvTimeoutError::Disconnected) => {
-                let mut said = String::new();
-                if let Some(mut stderr) = self.child.stderr.take() {
-                    let _ = stderr.read_to_string(&mut said);
-                }
-                Err(said.trim().trim_start_matches("portreeve-bench: ").to_owned())
-            }
-        }
-    }
-
-    fn go_on(&mut self) -> Result<(), String> {
-        let stdin = self.child.stdin.as_mut().ok_or("client without stdin")?;
-        stdin.write_all(b"go\n").map_err(|error| format!("client: {error}"))
-    }
-}
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        // One that has said its result ends by itself; any other has nothing to say any more.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 #[cfg(test)]

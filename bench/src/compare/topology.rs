@@ -7,16 +7,18 @@
 //! ```
 //!
 //! The client sits in another namespace, so that pasta takes its TAP path and not its splice
-//! path. Addresses are from the block for benchmarks (RFC 2544 §C.2.2, RFC 6890).
+//! path. It also holds the server that guests connect to, for connections at all 198.18.128.x, so
+//! that TIME-WAIT never runs an engine out of ports, and the name server of this network. Addresses are from the block for benchmarks (RFC 2544 §C.2.2, RFC 6890).
 
 use std::{
     fs,
     io::{self, BufRead, BufReader, Write},
     net::{Ipv4Addr, SocketAddr},
+    path::Path,
     process::{Child, ChildStdin, Command, Stdio},
 };
 
-use super::{Buffers, isolation::Ground};
+use super::{Buffers, isolation::Ground, process::Process};
 
 /// The port every server listens on and every engine publishes.
 pub(crate) const PORT: u16 = 8080;
@@ -31,6 +33,8 @@ const GATEWAY: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 254);
 /// First of the client's further addresses.
 const SOURCES: Ipv4Addr = Ipv4Addr::new(198, 18, 128, 1);
 const SOURCE_COUNT: u32 = 32;
+/// The host's name server.
+pub(crate) const NAME_SERVER: Ipv4Addr = CLIENT;
 
 /// Where a client stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +48,8 @@ pub(crate) enum Place {
 /// The two namespaces, joined.
 pub(crate) struct Topology {
     ground: Ground,
+    /// What the guests connect to; it ends before its namespace's holder.
+    _internet: Process,
     holder: Child,
     _pipe: ChildStdin,
 }
@@ -67,12 +73,13 @@ impl Topology {
         if ready.trim() != "ready" {
             return Err(io::Error::other("the client's network namespace could not be made"));
         }
-        let topology = Self { ground, holder, _pipe: pipe };
-        topology.link()?;
+        let link = Link { program: &ground.program, peer: holder.id() };
+        link.make()?;
         if buffers == Buffers::Raised {
-            topology.raise_buffers()?;
+            link.raise_buffers()?;
         }
-        Ok(topology)
+        let internet = internet(&ground, &link.client_netns())?;
+        Ok(Self { ground, _internet: internet, holder, _pipe: pipe })
     }
 
     pub(crate) fn ground(&self) -> &Ground {
@@ -98,12 +105,58 @@ impl Topology {
         command
     }
 
+    /// The same from a guest, to the server in the client's namespace.
+    pub(crate) fn guest(&self, netns: &Path) -> Command {
+        let mut command = Command::new(&self.ground.program);
+        let target = SocketAddr::from((CLIENT, PORT)).to_string();
+        command
+            .args(["enter", "--netns"])
+            .arg(netns)
+            .arg("--")
+            .arg(&self.ground.program)
+            .args(["client", "--target", &target])
+            .args(["--target-base", &SOURCES.to_string()])
+            .args(["--targets", &SOURCE_COUNT.to_string()]);
+        command
+    }
+
+    /// The name server of this network, which engines find in resolv.conf.
+    pub(crate) fn name_server() -> SocketAddr {
+        SocketAddr::from((NAME_SERVER, 53))
+    }
+
     fn client_netns(&self) -> String {
         format!("/proc/{}/ns/net", self.holder.id())
     }
+}
 
-    fn link(&self) -> io::Result<()> {
-        let peer = self.holder.id();
+/// Everything the guests can reach.
+fn internet(ground: &Ground, netns: &str) -> io::Result<Process> {
+    let mut command = Command::new(&ground.program);
+    command.args(["enter", "--netns", netns, "--"]).arg(&ground.program).args([
+        "server",
+        "--port",
+        &PORT.to_string(),
+        "--names",
+        "53",
+    ]);
+    Process::start(command, &ground.scratch.join("internet.log")).map_err(io::Error::other)
+}
+
+/// The veth, while it is made.
+struct Link<'a> {
+    program: &'a Path,
+    /// A process of the client's namespace.
+    peer: u32,
+}
+
+impl Link<'_> {
+    fn client_netns(&self) -> String {
+        format!("/proc/{}/ns/net", self.peer)
+    }
+
+    fn make(&self) -> io::Result<()> {
+        let peer = self.peer;
         ip(
             Command::new("ip"),
             &format!(
@@ -114,7 +167,7 @@ impl Topology {
                  route add default via {GATEWAY}\n"
             ),
         )?;
-        let mut inside = Command::new(&self.ground.program);
+        let mut inside = Command::new(self.program);
         inside.args(["enter", "--netns", &self.client_netns(), "--", "ip"]);
         ip(
             inside,
@@ -141,7 +194,7 @@ impl Topology {
         let files = ["/proc/sys/net/ipv4/tcp_rmem", "/proc/sys/net/ipv4/tcp_wmem"];
         for file in files {
             fs::write(file, RAISED)?;
-            let status = Command::new(&self.ground.program)
+            let status = Command::new(self.program)
                 .args(["enter", "--netns", &self.client_netns(), "--", "sh", "-c"])
                 .arg(format!("echo {RAISED} > {file}"))
                 .status()?;

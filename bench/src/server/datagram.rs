@@ -1,13 +1,19 @@
-//! The UDP side of the server: counts floods and sends echoes back.
+//! The UDP side of the server: counts floods, sends floods, and sends echoes back.
 
 use std::{
-    collections::HashMap,
-    net::UdpSocket,
-    sync::{Mutex, PoisonError},
+    collections::{HashMap, hash_map::Entry},
+    io,
+    net::{SocketAddr, UdpSocket},
+    sync::{Arc, Mutex, PoisonError},
+    thread,
     time::Instant,
 };
 
-use crate::protocol::{Header, Meter, Mode, Tally};
+use crate::{
+    protocol::{Header, MESSAGE_LEN, Meter, Mode, SLACK, Tally, message},
+    socket::send_batch,
+    sys::{BATCH, Inbox},
+};
 
 /// Finished and running floods by their number.
 #[derive(Default)]
@@ -21,30 +27,77 @@ impl Floods {
         let meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
         meters.get(&run).map(Meter::tally).unwrap_or_default()
     }
+
+    fn add(&self, header: &Header, amount: u64, started: Instant) {
+        let mut meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
+        meters
+            .entry(header.run)
+            .or_insert_with(|| Meter::new(header.warmup, header.window))
+            .add(amount, started.elapsed());
+    }
 }
 
 /// Receives for ever.
-pub(super) fn serve(socket: &UdpSocket, floods: &Floods) {
-    let mut buffer = vec![0; 65_536];
+pub(super) fn serve(socket: &UdpSocket, floods: &Arc<Floods>) {
+    let mut inbox = Inbox::new();
     let mut started: HashMap<u64, Instant> = HashMap::new();
     loop {
         // A refused echo of an earlier client is reported here and concerns nobody any more.
-        let Ok((length, client)) = socket.recv_from(&mut buffer) else { continue };
-        let datagram = &buffer[..length];
-        let Some(header) = Header::decode(datagram) else { continue };
-        match header.mode {
-            Mode::Echo => {
-                let _ = socket.send_to(datagram, client);
+        if inbox.receive(socket).is_err() {
+            continue;
+        }
+        let mut echoes = Vec::with_capacity(BATCH);
+        let mut flooded: Option<(Header, u64)> = None;
+        for (client, datagram) in inbox.datagrams() {
+            let Some(header) = Header::decode(datagram) else { continue };
+            match header.mode {
+                Mode::Echo => echoes.push((Some(client), datagram)),
+                Mode::Flood => {
+                    flooded = Some(match flooded {
+                        Some((first, count)) if first.run == header.run => (first, count + 1),
+                        // The rest of an older flood: the newer one is what counts.
+                        _ => (header, 1),
+                    });
+                }
+                Mode::FloodBack => {
+                    // It may have been asked for twice.
+                    if let Entry::Vacant(entry) = started.entry(header.run) {
+                        entry.insert(Instant::now());
+                        let _ = spawn_flood(socket, client, header, Arc::clone(floods));
+                    }
+                }
+                Mode::Sink | Mode::Source | Mode::Exchange | Mode::FloodReport => {}
             }
-            Mode::Flood => {
-                let elapsed = started.entry(header.run).or_insert_with(Instant::now).elapsed();
-                let mut meters = floods.meters.lock().unwrap_or_else(PoisonError::into_inner);
-                meters
-                    .entry(header.run)
-                    .or_insert_with(|| Meter::new(header.warmup, header.window))
-                    .add(1, elapsed);
-            }
-            Mode::Sink | Mode::Source | Mode::Exchange | Mode::FloodReport => {}
+        }
+        if let Some((header, count)) = flooded {
+            floods.add(&header, count, *started.entry(header.run).or_insert_with(Instant::now));
+        }
+        let mut rest = &echoes[..];
+        while !rest.is_empty() {
+            // What cannot be sent now is lost, as datagrams are.
+            let sent = send_batch(socket, rest.iter().copied()).unwrap_or(1).max(1);
+            rest = &rest[sent.min(rest.len())..];
         }
     }
+}
+
+fn spawn_flood(
+    socket: &UdpSocket,
+    client: SocketAddr,
+    header: Header,
+    floods: Arc<Floods>,
+) -> io::Result<()> {
+    let socket = socket.try_clone()?;
+    thread::Builder::new().name("flood".to_owned()).spawn(move || {
+        let datagram: [u8; MESSAGE_LEN] = message(&header);
+        let end = header.warmup + header.window + SLACK;
+        let started = Instant::now();
+        while started.elapsed() < end {
+            let copies = std::iter::repeat_n((Some(client), &datagram[..]), BATCH);
+            // A full queue, or an ICMP error of an earlier datagram: the flood goes on.
+            let sent = send_batch(&socket, copies).unwrap_or(0);
+            floods.add(&header, sent as u64, started);
+        }
+    })?;
+    Ok(())
 }

@@ -119,7 +119,7 @@ impl Connection {
                     Next::Close
                 }
                 Mode::Sink | Mode::Source => Next::HandOver(header),
-                Mode::Flood | Mode::Echo => Next::Close,
+                Mode::Flood | Mode::FloodBack | Mode::Echo => Next::Close,
             },
         }
     }

@@ -1,11 +1,12 @@
 //! The server of the load generator: one port, every mode.
 //!
 //! `exchange.rs` is its event loop and answers short requests; `bulk.rs` gives each stream a
-//! thread; `datagram.rs` is the UDP side.
+//! thread; `datagram.rs` is the UDP side; `names.rs` is a name server beside them.
 
 mod bulk;
 mod datagram;
 mod exchange;
+mod names;
 
 use std::{
     io,
@@ -14,12 +15,13 @@ use std::{
     thread,
 };
 
-use crate::socket::{raise_fd_limit, set_congestion_control};
+use crate::socket::{make_room, raise_fd_limit, set_congestion_control};
 
 /// A bound server.
 pub(crate) struct Server {
     listener: TcpListener,
     datagrams: UdpSocket,
+    names: Option<UdpSocket>,
 }
 
 impl Server {
@@ -32,7 +34,16 @@ impl Server {
         set_congestion_control(&listener)?;
         let port = listener.local_addr()?.port();
         let datagrams = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))?;
-        Ok(Self { listener, datagrams })
+        make_room(&datagrams)?;
+        Ok(Self { listener, datagrams, names: None })
+    }
+
+    /// Answers questions about names too, on the given UDP port.
+    pub(crate) fn with_names(mut self, port: u16) -> io::Result<Self> {
+        let names = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))?;
+        make_room(&names)?;
+        self.names = Some(names);
+        Ok(self)
     }
 
     /// Serves for ever.
@@ -42,11 +53,19 @@ impl Server {
         thread::Builder::new()
             .name("datagrams".to_owned())
             .spawn(move || datagram::serve(&self.datagrams, &counted))?;
+        if let Some(names) = self.names {
+            thread::Builder::new().name("names".to_owned()).spawn(move || names::serve(&names))?;
+        }
         exchange::serve(self.listener, &floods)
     }
 
     #[cfg(test)]
     pub(crate) fn port(&self) -> u16 {
         self.listener.local_addr().expect("bound").port()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn names_port(&self) -> Option<u16> {
+        Some(self.names.as_ref()?.local_addr().expect("bound").port())
     }
 }

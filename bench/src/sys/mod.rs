@@ -1,5 +1,7 @@
-//! The one raw system call of this crate.
+//! The raw system calls of this crate.
 
+mod inbox;
 mod namespace;
 
+pub(crate) use inbox::{BATCH, Inbox};
 pub(crate) use namespace::{Fresh, unshare};

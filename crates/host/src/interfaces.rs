@@ -1,12 +1,13 @@
 //! The host's own addresses, to keep a guest's apart from them, and whether it has a way out.
 //!
-//! Owns asking; keeps nothing. That answers may have changed, `watch` tells.
+//! Owns asking; keeps nothing but a socket to ask with. That answers may have changed, `watch` tells.
 //!
 //! Spec: getifaddrs(3), connect(2), rtnetlink(7).
 
+use std::cell::Cell;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
@@ -67,12 +68,23 @@ pub fn has_default_route(v6: bool) -> io::Result<bool> {
 /// is sent to a second address of a network leaves from the first, and `ip_nonlocal_bind` allows
 /// binding to any.
 pub(crate) fn is_local(address: IpAddr) -> io::Result<bool> {
-    let (kind, flags) = (SocketType::RAW, SocketFlags::CLOEXEC);
-    // No protocol is NETLINK_ROUTE. The kernel has answered before `send` returns.
-    let fd = rustix::net::socket_with(AddressFamily::NETLINK, kind, flags, None)?;
-    rustix::net::send(&fd, &route_request(address), SendFlags::empty())?;
     let mut answer = [0_u8; 1024];
-    let (_, length) = rustix::net::recv(&fd, &mut answer, RecvFlags::DONTWAIT)?;
+    let length = ROUTES.with(|routes| {
+        let fd = match routes.take() {
+            Some(fd) => fd,
+            None => {
+                let (kind, flags) = (SocketType::RAW, SocketFlags::CLOEXEC);
+                // No protocol is NETLINK_ROUTE.
+                rustix::net::socket_with(AddressFamily::NETLINK, kind, flags, None)?
+            }
+        };
+        // The kernel has answered before `send` returns.
+        rustix::net::send(&fd, &route_request(address), SendFlags::empty())?;
+        let (_, length) = rustix::net::recv(&fd, &mut answer, RecvFlags::DONTWAIT)?;
+        // Only one that has nothing more to say: an answer must be that of its question.
+        routes.set(Some(fd));
+        rustix::io::Result::Ok(length)
+    })?;
     let answer = &answer[..length];
     // An error is no route at all.
     let is_route = answer.get(4..6) == Some(&libc::RTM_NEWROUTE.to_ne_bytes());
@@ -104,6 +116,12 @@ fn route_request(address: IpAddr) -> Vec<u8> {
     request.extend(libc::RTA_DST.to_ne_bytes());
     request.extend(&octets[..usize::from(length)]);
     request
+}
+
+thread_local! {
+    /// Asked for every connection of the guest, and to make and close a socket each time would cost
+    /// as much as asking. Of one thread, which stays in the network namespace it has begun in.
+    static ROUTES: Cell<Option<OwnedFd>> = const { Cell::new(None) };
 }
 
 const NLMSG_HEADER_LEN: usize = 16;

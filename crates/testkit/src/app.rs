@@ -196,6 +196,12 @@ impl Peer {
         length
     }
 
+    /// Its writes fail from now on: it writes no more, and reads what is there.
+    pub fn stop_writing(&mut self) {
+        self.app.writing = Writing::Stream(self.sent);
+        self.echo.clear();
+    }
+
     /// Whether it ends its stream now.
     pub fn wants_finish(&self) -> bool {
         let written = self.to_write() == 0;

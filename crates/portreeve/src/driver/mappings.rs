@@ -28,6 +28,9 @@ use super::{Driver, FLOWS, register};
 const READS: usize = 16;
 /// Datagrams that may wait for a full socket before they are dropped.
 const WAITING: usize = 256;
+/// What the kernel may hold for one mapping while others have their turn. Its default is some 270
+/// small datagrams: less than arrives in the time a busy processor takes to come back.
+const RECEIVE_BUFFER: usize = 1 << 20;
 /// Longest echo reply, with the IP header that raw sockets put in front.
 const ECHO_BUFFER: usize = 65_536 + 64;
 
@@ -118,6 +121,7 @@ impl Driver {
         let options = OutboundOptions {
             bind_address: self.egress.bind_address(v6),
             bind_interface: self.egress.bind_interface.clone(),
+            receive_buffer: (kind == MappingKind::Udp).then_some(RECEIVE_BUFFER),
             ..OutboundOptions::default()
         };
         let opened = match kind {

@@ -226,6 +226,9 @@ impl HostStream {
         if self.local != Local::Open {
             return changed;
         }
+        if self.shell == End::Reset {
+            self.peer.stop_writing();
+        }
         loop {
             let length = self.peer.appetite(now).min(self.down.as_slices().0.len());
             if length == 0 {

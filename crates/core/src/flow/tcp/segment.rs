@@ -3,8 +3,6 @@
 //! Owns what happens between the IP layer and smoltcp, and the answers to segments for which there
 //! is no flow.
 
-use std::net::SocketAddr;
-
 use portreeve_wire::packet::{self, IpPacket, Protocol};
 use portreeve_wire::tcp::{self, ControlSegment, TcpHeader};
 use portreeve_wire::{FlowKey, checksum};
@@ -90,13 +88,11 @@ impl Engine {
         let now = self.now;
         let link_segment = self.link_segment(ip.destination.is_ipv6());
         let offload = self.segments_offloaded(ip.destination.is_ipv6());
-        let Some(tcp) = self.flows.get_mut(id).and_then(Flow::tcp_mut) else { return };
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        let key = flow.key;
+        let Some(tcp) = flow.tcp_mut() else { return };
         tcp.last_heard = now;
         if let Some(answer) = tcp.challenge(header) {
-            let key = FlowKey::tcp(
-                SocketAddr::new(ip.source, header.source_port),
-                SocketAddr::new(ip.destination, header.destination_port),
-            );
             return self.outbox.segment(&key, &answer);
         }
         let segment = &mut packet[ip.payload.clone()];
@@ -132,10 +128,6 @@ impl Engine {
             // has missed the update would wait for ever. The socket sees no data to answer for.
             let answer = tcp.guard.acknowledgement(header, tcp.last_sent);
             if let Some(answer) = answer.filter(|_| allowed == 0 && !header.rst && !header.syn) {
-                let key = FlowKey::tcp(
-                    SocketAddr::new(ip.source, header.source_port),
-                    SocketAddr::new(ip.destination, header.destination_port),
-                );
                 self.outbox.segment(&key, &answer);
             }
         }

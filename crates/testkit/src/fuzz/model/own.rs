@@ -325,10 +325,6 @@ impl Model {
         }
     }
 
-    pub(super) fn servers_wait(&self) -> bool {
-        self.pair.host.clients().iter().any(|stream| !stream.is_done())
-    }
-
     pub(super) fn compare_own(&self, own: &Own) {
         let connection = self.pair.connection(own.ends);
         let told = |what: &str| format!("{what}: {own:?} {connection:?}\n{}", self.pair.describe());
