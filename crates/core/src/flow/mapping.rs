@@ -205,6 +205,9 @@ impl Engine {
             return self.drop(DropReason::NoMapping);
         };
         let Body::Mapping(mapping) = &flow.body else { return self.drop(DropReason::NoMapping) };
+        if datagram.source.is_ipv6() != flow.key.guest.is_ipv6() {
+            return self.drop(DropReason::NoMapping);
+        }
         let filtering = self.config.egress.udp_filtering;
         let source = datagram.source;
         let remote = mapping.peers.admits(source, mapping.kind, filtering);
@@ -256,7 +259,9 @@ impl Engine {
             dont_fragment: true,
         };
         let port = ErrorKind::Unreachable(Unreachable::Port);
-        let shown = report.reporter.filter(|&address| self.may_be_source(address));
+        let shown = report
+            .reporter
+            .filter(|&address| address.is_ipv6() == v6 && self.may_be_source(address));
         let own = if report.error == port { Some(remote.ip()) } else { self.gateway_address(v6) };
         let Some(reporter) = shown.or(own) else { return };
         self.icmp_error_about(&ip, reporter, report.error, &upper, upper.len());
