@@ -19,6 +19,7 @@ mod library;
 mod listen;
 mod odd_guest;
 mod outbound_icmp;
+mod outbound_refused;
 mod outbound_tcp;
 mod outbound_udp;
 mod parity;

@@ -61,7 +61,7 @@ fn an_mtu_out_of_range_is_refused() {
             let run = Run::usual().with(&["--mtu", mtu, family]).command(&["echo", "started"]);
             let outcome = run.outcome();
             assert_eq!((outcome.code, &*outcome.out), (Some(125), ""), "{outcome:?}");
-            assert!(outcome.err.contains("mtu"), "{outcome:?}");
+            assert!(outcome.err.to_lowercase().contains("mtu"), "{outcome:?}");
         }
         let run = Run::usual().with(&["--mtu", "576", "--ipv4-only"]).publish("0:80");
         let run = run.publish("0:81").serve(&["sink@80", "source=8388608@81"]).up();
