@@ -24,6 +24,7 @@ mod outbound_tcp;
 mod outbound_udp;
 mod parity;
 mod reset;
+mod serve;
 mod source;
 mod tail;
 mod terminal;
