@@ -30,3 +30,4 @@ mod tail;
 mod terminal;
 mod transfer;
 mod udp;
+mod virtual_machine;
