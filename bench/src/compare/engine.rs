@@ -166,7 +166,6 @@ impl Engine {
             (Self::Loopback, _) => false,
             (Self::Pasta, load) => *load != Load::Idle,
             (Self::PastaEthernetMtu, load) => load.is_stream(),
-            (Self::Veth, load) if load.is_outbound() => false,
             (_, load) => load.is_stream() || *load == Load::ConnectMany,
         };
         Load::ALL.into_iter().filter(keep).collect()

@@ -3,7 +3,7 @@
 //! Owns the order of it. The guest is made before any thread starts; every port is bound before
 //! the command does; what the command sent is delivered before the engine stops.
 
-use portreeve::{Announce, DnsName, Drained, Engine, Handle, Tap, host_search};
+use portreeve::{Announce, DnsConfig, DnsName, Drained, Engine, Handle, Tap, host_search};
 use portreeve_sandbox::{ResolvConf, Sandbox, SandboxOptions};
 use portreeve_types::{Addressing, Limits, PublishItem, PublishSpec, PublishedPort};
 
@@ -15,15 +15,8 @@ use crate::report::{self, Failure, PortsFile};
 pub(crate) fn run(args: RunArgs) -> Result<u8, Failure> {
     let specs = parse_specs(&args.publish)?;
     let addressing = args.addresses.addressing()?;
-    let mut dns = args.dns.config();
-    let search = dns.search.take().unwrap_or_else(host_search);
-    dns.search = Some(search.clone());
-    let mut options = SandboxOptions::new(args.command.clone());
-    options.addressing = addressing.clone();
-    options.hostname = args.name.clone();
-    options.resolver = Some(resolver(&addressing, &search));
-    options.terminal = true;
-    let mut sandbox = Sandbox::prepare(options)?;
+    let dns = args.dns.config();
+    let mut sandbox = Sandbox::prepare(guest(&args, &addressing, &dns))?;
     for warning in sandbox.warnings() {
         report::warning(warning);
     }
@@ -73,6 +66,17 @@ pub(crate) fn run(args: RunArgs) -> Result<u8, Failure> {
     }
     engine.stop();
     Ok(status.code())
+}
+
+/// The guest that is to be made.
+fn guest(args: &RunArgs, addressing: &Addressing, dns: &DnsConfig) -> SandboxOptions {
+    let search = dns.search.clone().unwrap_or_else(host_search);
+    let mut options = SandboxOptions::new(args.command.clone());
+    options.addressing = addressing.clone();
+    options.hostname = args.name.clone();
+    options.resolver = Some(resolver(addressing, &search));
+    options.terminal = true;
+    options
 }
 
 fn parse_specs(texts: &[String]) -> Result<Vec<PublishSpec>, Failure> {

@@ -4,13 +4,37 @@
 //! a [`VirtioNetHdr`](portreeve_wire::VirtioNetHdr), then an Ethernet frame. Never blocks, never
 //! reads a frame beyond that header, and knows nothing of the engine.
 //!
-//! One file per transport: [`tap`] (the kernel's TAP devices), [`memory`] (in-process pairs).
+//! One file per transport: [`tap`] (the kernel's TAP devices), [`memory`] (in-process pairs),
+//! [`stream`], [`hyperkit`], [`seqpacket`] and [`datagram`] (sockets, as virtual machines offer
+//! them). What these have in common: `options.rs` how they are made, `socket.rs` who is connected,
+//! `connection.rs` one connection, `watch.rs` one descriptor for all of them, `path.rs` sockets at
+//! paths, `framing.rs` frames in a stream of bytes, `finish.rs` the header they do not have.
 
+mod connection;
+pub mod datagram;
+mod error;
+mod event;
+mod finish;
+mod framing;
+#[doc(hidden)]
+pub mod fuzz;
+pub mod hyperkit;
 mod link;
 pub mod memory;
+mod options;
+mod path;
+pub mod seqpacket;
+mod socket;
+pub mod stream;
 mod sys;
 pub mod tap;
+mod watch;
 
+pub use datagram::DatagramLink;
+pub use error::{LinkCause, LinkError};
+pub use event::{FramingFault, GoneCause, LinkEvent};
 pub use link::{Capabilities, Link, MAX_FRAME_LEN};
 pub use memory::{MemoryLink, MemoryOptions, MemoryPeer};
+pub use options::SocketOptions;
+pub use socket::SocketLink;
 pub use tap::{Tap, TapOptions};

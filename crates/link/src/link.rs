@@ -9,6 +9,8 @@ use std::os::fd::BorrowedFd;
 
 use portreeve_wire::VIRTIO_NET_HDR_LEN;
 
+use crate::event::LinkEvent;
+
 /// A receive buffer of this size holds whatever a link delivers: the header, an Ethernet header
 /// with one VLAN tag, and the largest packet that IP's length fields can say.
 pub const MAX_FRAME_LEN: usize = VIRTIO_NET_HDR_LEN + 14 + 4 + 40 + 65_535;
@@ -42,6 +44,20 @@ pub struct Capabilities {
 /// writable edge. Before they return it, no edge is owed: the caller goes on until they do, or
 /// remembers to come back. Spurious edges are possible, and a level-triggered wait for writing
 /// tells nothing.
+///
+/// **Any edge may mean either.** The descriptor of a link that outlives its connections is an
+/// epoll descriptor of its own, which the kernel only ever reports as readable: after an edge of
+/// whatever kind, both [`receive`](Self::receive) and [`send`](Self::send) are worth a call, and
+/// `receive` has to be called, for it also finishes a frame that `send` took in part.
+///
+/// # Guests that come and go
+/// A link that listens, or connects again, outlives its guest. It says so in order with the
+/// frames: `receive` (and `send`) return `ConnectionReset` and nothing else until
+/// [`take_event`](Self::take_event) has been asked for every [`LinkEvent`]. On
+/// [`GuestGone`](LinkEvent::GuestGone) whatever belongs to the old guest ends: its flows are
+/// reset, a frame that waits for room is dropped; what is published stays. The next frame after
+/// [`GuestArrived`](LinkEvent::GuestArrived) is the new guest's first. Between the two, `receive`
+/// returns `WouldBlock` and `send` `NotConnected`.
 pub trait Link: Send {
     /// What may be handed to [`send`](Self::send) unfinished. Constant while the link lives.
     fn capabilities(&self) -> Capabilities;
@@ -56,6 +72,8 @@ pub trait Link: Send {
     ///
     /// # Errors
     /// - `WouldBlock`: nothing there, wait for the next readable edge.
+    /// - `ConnectionReset`: the guest has changed; go on when [`take_event`](Self::take_event) has
+    ///   told all. No edge is owed.
     /// - `BrokenPipe`: the guest is gone for good.
     /// - Any other: this call failed, the link lives.
     fn receive(&mut self, buf: &mut [u8]) -> io::Result<usize>;
@@ -68,6 +86,30 @@ pub trait Link: Send {
     /// - `InvalidInput`: this frame can never be sent: malformed, or unfinished in a way
     ///   [`capabilities`](Self::capabilities) does not offer.
     /// - `NetworkDown`: the guest's interface is down; the frame was not taken.
+    /// - `NotConnected`: no guest is there now; the frame was not taken and no edge is owed.
+    /// - `ConnectionReset`: the guest has changed, see [`take_event`](Self::take_event); the frame
+    ///   was not taken.
     /// - Any other: this call failed, the frame was not taken, the link lives.
     fn send(&mut self, frame: &[u8]) -> io::Result<()>;
+
+    /// Sends whatever [`send`](Self::send) has taken and kept for company.
+    ///
+    /// A link may gather short frames and send many with one system call. It does so only from the
+    /// first call of this on: who never calls it has every frame sent at once, and who does calls
+    /// it after the last frame of each batch, before it waits. What the guest has no room for is
+    /// still kept, in order, and sent after a later edge as if `send` had taken it in part.
+    fn flush(&mut self) {}
+
+    /// What has become of the guest, in the order in which it happened; none when all is told.
+    ///
+    /// Links whose guest cannot change have nothing to tell.
+    fn take_event(&mut self) -> Option<LinkEvent> {
+        None
+    }
+
+    /// What arrived and could be no frame of the guest's: too long, empty, or from a stranger. The
+    /// count only goes up.
+    fn discarded(&self) -> u64 {
+        0
+    }
 }

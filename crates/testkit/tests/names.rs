@@ -16,8 +16,8 @@ fn pair() -> Pair {
     let mut spec = PairSpec::default();
     if let Some(dns) = &mut spec.config.dns {
         dns.records.push(StaticRecord {
-            name: "db.test".parse().unwrap(),
-            addresses: vec!["10.9.8.7".parse().unwrap()],
+            name: "db.test".parse().expect("a name"),
+            addresses: vec![[10, 9, 8, 7].into()],
             ttl: 60,
         });
     }
@@ -47,7 +47,7 @@ fn question(id: u16, name: &str) -> Vec<u8> {
 /// The answer of a server to its own question, with one address.
 fn answer_to(question: &[u8], address: [u8; 4], ttl: u32) -> Vec<u8> {
     // The question ends behind its name's root label, type and class.
-    let end = 12 + question[12..].iter().position(|&byte| byte == 0).unwrap() + 5;
+    let end = 12 + question[12..].iter().position(|&byte| byte == 0).expect("a name") + 5;
     let mut message = question[..end].to_vec();
     message[2..4].copy_from_slice(&[0x81, 0x80]);
     message[4..12].copy_from_slice(&[0, 1, 0, 1, 0, 0, 0, 0]);

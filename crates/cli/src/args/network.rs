@@ -10,7 +10,7 @@ use portreeve::{
     Addressing, DnsConfig, DnsName, Egress, HostAccess, MacAddr, NameServerAddr, StaticRecord,
     UdpFiltering, free_addressing,
 };
-use portreeve_types::{Ipv4Link, Ipv6Link};
+use portreeve_types::{AddressingError, Ipv4Link, Ipv6Link};
 
 use crate::report::Failure;
 
@@ -71,7 +71,7 @@ pub(crate) struct EgressArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Names")]
 pub(crate) struct DnsArgs {
-    /// A name server to ask in place of this host's own, as in 1.1.1.1 or [::1]:5353
+    /// A name server to ask in place of this host's own, as in `1.1.1.1` or `[::1]:5353`
     #[arg(long, value_name = "SERVER")]
     pub(crate) dns: Vec<NameServerAddr>,
     /// A domain that the guest's resolver appends to short names, in place of this host's own
@@ -128,9 +128,10 @@ impl AddressArgs {
         if self.ipv6_only {
             addressing.ipv4 = None;
         }
-        addressing
-            .validate()
-            .map_err(|error| Failure::ours(format_args!("the guest's addresses: {error}")))?;
+        addressing.validate().map_err(|error| match error {
+            AddressingError::Mtu { .. } => Failure::ours(format_args!("--mtu: {error}")),
+            _ => Failure::ours(format_args!("the guest's addresses: {error}")),
+        })?;
         Ok(addressing)
     }
 }

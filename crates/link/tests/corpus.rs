@@ -1,0 +1,148 @@
+//! Replays every committed fuzz input of the framings, and cuts streams at random points both ways.
+//!
+//! The inputs live in `fuzz/corpus/link_stream`; an empty folder fails, so that a moved one cannot
+//! turn this test into nothing.
+
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod support;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::thread;
+
+use portreeve_link::{Link, SocketOptions, fuzz, hyperkit, stream};
+use proptest::prelude::*;
+use support::{Shell, frame};
+
+#[test]
+fn committed_inputs() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/link_stream");
+    let mut files: Vec<_> = fs::read_dir(&folder)
+        .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    assert!(files.len() >= 10, "{} has {} inputs", folder.display(), files.len());
+    for file in files {
+        eprintln!("{}", file.display());
+        fuzz::fuzz_stream(&fs::read(&file).unwrap());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn any_bytes(data in prop::collection::vec(any::<u8>(), 0..600)) {
+        fuzz::fuzz_stream(&data);
+    }
+
+    /// Bytes that are mostly right.
+    #[test]
+    fn nearly_frames(
+        choice in any::<u8>(),
+        lengths in prop::collection::vec(0usize..3000, 0..12),
+        wrong in prop::option::of((0usize..2000, any::<u8>())),
+    ) {
+        let qemu = choice & 1 == 0;
+        let mut data = vec![choice];
+        if !qemu && choice & 2 == 0 {
+            data.extend_from_slice(b"POST /connect HTTP/1.1\r\nHost: x\r\n\r\n");
+        }
+        for (number, length) in lengths.iter().enumerate() {
+            if qemu {
+                data.extend((*length as u32).to_be_bytes());
+            } else {
+                data.extend((*length as u16).to_le_bytes());
+            }
+            data.extend(frame(number, *length));
+        }
+        if let Some((at, value)) = wrong && at < data.len() {
+            data[at] = value;
+        }
+        fuzz::fuzz_stream(&data);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..Default::default() })]
+
+    /// Frames of any length, written in pieces of any length and read back in pieces of any length
+    /// by a peer that sends them home, through sockets with little room.
+    #[test]
+    fn frames_survive_any_cutting(
+        hyperkit_form in any::<bool>(),
+        lengths in prop::collection::vec(prop_oneof![1usize..200, 1400usize..1600, 30_000usize..65_536], 1..30),
+        cuts in prop::collection::vec(1usize..70_000, 1..20),
+        reads in prop::collection::vec(1usize..70_000, 1..20),
+        flush_every in prop::option::of(1usize..8),
+    ) {
+        let (ours, guest) = UnixStream::pair().unwrap();
+        let options = SocketOptions { send_buffer: Some(20_000), ..SocketOptions::default() };
+        let link = if hyperkit_form {
+            hyperkit::from_fd(ours.into(), &options).unwrap()
+        } else {
+            stream::from_fd(ours.into(), &options).unwrap()
+        };
+        let mut bytes = Vec::new();
+        for (number, length) in lengths.iter().enumerate() {
+            if hyperkit_form {
+                bytes.extend((*length as u16).to_le_bytes());
+            } else {
+                bytes.extend((*length as u32).to_be_bytes());
+            }
+            bytes.extend(frame(number, *length));
+        }
+        let expected = bytes.clone();
+        let mut writer = guest.try_clone().unwrap();
+        let write = thread::spawn(move || {
+            if hyperkit_form {
+                writer.write_all(b"POST /connect HTTP/1.1\r\n\r\n").unwrap();
+            }
+            let mut rest = &bytes[..];
+            for cut in cuts.iter().cycle() {
+                let (piece, after) = rest.split_at(rest.len().min(*cut));
+                writer.write_all(piece).unwrap();
+                if after.is_empty() {
+                    break;
+                }
+                rest = after;
+            }
+        });
+        let mut reader = guest;
+        let total = expected.len();
+        let read = thread::spawn(move || {
+            let mut got = vec![0; total];
+            let mut at = 0;
+            for length in reads.iter().cycle() {
+                let end = (at + length).min(total);
+                at += reader.read(&mut got[at..end]).unwrap();
+                if at == total {
+                    break;
+                }
+            }
+            got
+        });
+        let mut shell = Shell::new(link);
+        for (number, length) in lengths.iter().enumerate() {
+            let received = shell.frame();
+            assert_eq!(received, frame(number, *length), "frame {number}");
+            shell.send(&received);
+            if flush_every.is_some_and(|every| number % every == 0) {
+                shell.link.flush();
+            }
+        }
+        if flush_every.is_some() {
+            shell.link.flush();
+        }
+        while !read.is_finished() {
+            shell.edge(std::time::Duration::from_millis(2));
+            shell.drain();
+        }
+        write.join().unwrap();
+        assert!(read.join().unwrap() == expected);
+    }
+}
