@@ -180,3 +180,32 @@ fn nothing_leaves_when_nothing_may() {
         run.finish();
     });
 }
+
+/// Whoever asks for too much of one silent destination is refused at once, and others are not.
+#[test]
+fn a_flood_of_syns_is_none_of_dials() {
+    isolated(|network| {
+        let Some((_internet, _servers, run)) = online(network, &["hush", "line@80"]) else {
+            return;
+        };
+        let before = descriptors(run.id()).len();
+        let limit = Limits::default().max_dials_per_destination;
+        let calls: Vec<_> = (0..2 * (limit + 100))
+            .map(|number| {
+                let family = Family::BOTH[number % 2];
+                let to = SocketAddr::new(Nowhere::Silent.address(family), 80);
+                run.begin(&format!("tcp connect {to} within=6000"))
+            })
+            .collect();
+        for family in Family::BOTH {
+            run.expect(&format!("tcp series {} 20", at(family, 80)), "20 ok");
+        }
+        let during = descriptors(run.id()).len();
+        assert!(during <= before + 2 * limit + 32, "{before}, then {during} descriptors");
+        let outcomes: Vec<_> = calls.into_iter().map(|call| split(&run.answer(call)).0).collect();
+        let of = |wanted: &str| outcomes.iter().filter(|outcome| *outcome == wanted).count();
+        assert_eq!(of("ECONNREFUSED") + of("timeout"), outcomes.len(), "{outcomes:?}");
+        assert!(of("ECONNREFUSED") >= 2 * 100, "{outcomes:?}");
+        run.finish();
+    });
+}
