@@ -5,6 +5,7 @@
 
 pub(crate) mod command;
 pub(crate) mod event;
+mod guest_change;
 pub(crate) mod host;
 pub(crate) mod ingest;
 pub(crate) mod timers;
@@ -49,6 +50,7 @@ use timers::Timers;
 /// # Order of calls
 /// Input may come at any time, in any order:
 /// - [`handle_guest_frame`](Self::handle_guest_frame): a frame the guest sent;
+/// - [`handle_guest_gone`](Self::handle_guest_gone): the guest is gone and another may come;
 /// - [`handle_accepted`](Self::handle_accepted), [`handle_datagram`](Self::handle_datagram),
 ///   [`handle_mapped_datagram`](Self::handle_mapped_datagram),
 ///   [`handle_undeliverable`](Self::handle_undeliverable),

@@ -216,6 +216,14 @@ impl Outbox {
         self.datagrams.push_back(Datagram { source, destination, protocol, bytes, pieces });
     }
 
+    /// Forgets everything that waits; the next guest has this hardware address, if any is known.
+    pub(crate) fn forget_guest(&mut self, mac: Option<[u8; 6]>) {
+        self.guest_mac = mac;
+        self.frames.clear();
+        self.datagrams.clear();
+        self.datagram_bytes = 0;
+    }
+
     /// Whether anything waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.frames.is_empty() && self.datagrams.is_empty()

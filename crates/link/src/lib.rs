@@ -37,4 +37,4 @@ pub use link::{Capabilities, Link, MAX_FRAME_LEN};
 pub use memory::{MemoryLink, MemoryOptions, MemoryPeer};
 pub use options::SocketOptions;
 pub use socket::SocketLink;
-pub use tap::{Tap, TapOptions};
+pub use tap::{Tap, TapCause, TapError, TapOptions};

@@ -113,3 +113,33 @@ pub trait Link: Send {
         0
     }
 }
+
+impl<L: Link + ?Sized> Link for Box<L> {
+    fn capabilities(&self) -> Capabilities {
+        (**self).capabilities()
+    }
+
+    fn event_fd(&self) -> BorrowedFd<'_> {
+        (**self).event_fd()
+    }
+
+    fn receive(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        (**self).receive(buf)
+    }
+
+    fn send(&mut self, frame: &[u8]) -> io::Result<()> {
+        (**self).send(frame)
+    }
+
+    fn flush(&mut self) {
+        (**self).flush();
+    }
+
+    fn take_event(&mut self) -> Option<LinkEvent> {
+        (**self).take_event()
+    }
+
+    fn discarded(&self) -> u64 {
+        (**self).discarded()
+    }
+}

@@ -10,6 +10,7 @@
 mod datagrams;
 mod dials;
 mod drain;
+mod guest;
 mod lingering;
 mod listeners;
 pub(crate) mod mailbox;
@@ -30,7 +31,6 @@ use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use portreeve_core::{Config, HostNetwork, HostOp, Instant};
 use portreeve_link::{Link, MAX_FRAME_LEN};
 use portreeve_types::Egress;
-use portreeve_wire::{VIRTIO_NET_HDR_LEN, VirtioNetHdr};
 
 use crate::clock::Clock;
 use crate::error::StartError;
@@ -38,6 +38,7 @@ use crate::event::{Event, Subscriber};
 use crate::sys::rings::ArenaEngine;
 use datagrams::Datagrams;
 use drain::Drain;
+use guest::LinkState;
 use lingering::Lingering;
 use listeners::Listeners;
 use mailbox::Order;
@@ -55,10 +56,6 @@ const FLOWS: usize = 1 << 24;
 
 /// Readiness taken from the kernel at once.
 const EVENTS: usize = 1024;
-/// Frames taken from the guest in one round.
-const FRAMES_IN: usize = 64;
-/// Frames handed to the guest in one round.
-const FRAMES_OUT: usize = 256;
 /// Exchanges with the guest in one turn, before the kernel is asked what else is ready.
 const ROUNDS: usize = 4;
 
@@ -74,6 +71,10 @@ pub struct DriverStats {
     pub accept_errors: u64,
     /// Frames the link refused for another reason than being full.
     pub link_errors: u64,
+    /// Guests that went while the link lived on.
+    pub guests_gone: u64,
+    /// What reached the link and could be no frame of the guest's.
+    pub link_discarded: u64,
     /// Datagrams a host socket would not send.
     pub datagram_errors: u64,
     /// Sockets of flows that are open now, those that linger included.
@@ -111,16 +112,6 @@ pub(crate) struct Driver {
     orders_left: bool,
 }
 
-/// What is known of the link's readiness, and a frame it would not take yet.
-#[derive(Debug, Default)]
-struct LinkState {
-    readable: bool,
-    writable: bool,
-    /// Length of the frame in `frame_out` that waits for room.
-    pending: usize,
-    gone: bool,
-}
-
 impl Driver {
     pub(crate) fn new(
         config: Config,
@@ -156,7 +147,7 @@ impl Driver {
             egress,
             subscribers: Vec::new(),
             drain: None,
-            link_state: LinkState { readable: true, writable: true, ..LinkState::default() },
+            link_state: LinkState::default(),
             frame_in: vec![0; MAX_FRAME_LEN].into(),
             frame_out: vec![0; MAX_FRAME_LEN].into(),
             again: VecDeque::new(),
@@ -225,10 +216,7 @@ impl Driver {
         let mut ordered = false;
         for event in events {
             match event.token() {
-                LINK => {
-                    self.link_state.readable |= event.is_readable() || event.is_read_closed();
-                    self.link_state.writable |= event.is_writable();
-                }
+                LINK => self.link_state.note(),
                 WAKER => ordered = true,
                 Token(token) if token >= FLOWS => match self.streams.note(token - FLOWS, event) {
                     Some(id) => self.again.push_back(id),
@@ -269,83 +257,7 @@ impl Driver {
         self.check_lingering(now);
         self.check_stuck(now);
         self.check_drain(now);
-        while let Some(event) = self.core.poll_event() {
-            crate::event::log(&event);
-            self.publish_event(&Event::Engine(event));
-        }
-    }
-
-    /// Takes frames from the guest until there is none or the round's share is used up.
-    fn take_frames(&mut self, now: Instant) {
-        for _ in 0..FRAMES_IN {
-            if !self.link_state.readable || self.link_state.gone {
-                return;
-            }
-            match self.link.receive(&mut self.frame_in) {
-                Ok(length) => {
-                    let (header, frame) = self.frame_in[..length].split_at_mut(VIRTIO_NET_HDR_LEN);
-                    // A header of a kind we did not offer: what it says does not matter then.
-                    let header = VirtioNetHdr::parse(header).unwrap_or_default();
-                    self.core.handle_guest_frame(&header, frame, now);
-                }
-                Err(error) => {
-                    self.link_failed(&error, true);
-                    if error.kind() != io::ErrorKind::Interrupted {
-                        return;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Hands frames to the guest until there is none, the link is full, or the round's share is
-    /// used up. Returns how many it took.
-    fn hand_out_frames(&mut self) -> usize {
-        let now = self.clock.now();
-        let mut sent = 0;
-        for _ in 0..FRAMES_OUT {
-            if !self.link_state.writable || self.link_state.gone {
-                break;
-            }
-            if self.link_state.pending == 0 {
-                self.link_state.pending = self.core.poll_guest_frame(&mut self.frame_out, now);
-                if self.link_state.pending == 0 {
-                    break;
-                }
-            }
-            match self.link.send(&self.frame_out[..self.link_state.pending]) {
-                Ok(()) => {
-                    self.link_state.pending = 0;
-                    sent += 1;
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.link_state.writable = false;
-                }
-                Err(error) => {
-                    // The frame cannot be sent now or ever; TCP sends it again if it matters.
-                    self.link_state.pending = 0;
-                    self.stats.link_errors += 1;
-                    self.link_failed(&error, false);
-                }
-            }
-        }
-        sent
-    }
-
-    fn link_failed(&mut self, error: &io::Error, receiving: bool) {
-        match error.kind() {
-            io::ErrorKind::WouldBlock => self.link_state.readable &= !receiving,
-            io::ErrorKind::Interrupted => {}
-            io::ErrorKind::BrokenPipe => {
-                self.link_state.gone = true;
-                self.publish_event(&Event::GuestGone { cause: error.to_string() });
-            }
-            _ => {
-                // The link lives; going on at once would spin.
-                self.link_state.readable &= !receiving;
-                tracing::debug!(%error, receiving, "the link refused a frame");
-            }
-        }
+        self.publish_events();
     }
 
     /// Carries out the core's orders until there are none.
@@ -374,6 +286,13 @@ impl Driver {
                 }
                 _ => tracing::error!(?op, "an order this shell does not know"),
             }
+        }
+    }
+
+    fn publish_events(&mut self) {
+        while let Some(event) = self.core.poll_event() {
+            crate::event::log(&event);
+            self.publish_event(&Event::Engine(event));
         }
     }
 

@@ -37,10 +37,16 @@ pub enum Event {
         /// Which setting it is, and what to set it to.
         cause: String,
     },
-    /// The link to the guest is gone for good.
+    /// A guest has come to the link. A link that was made with a guest at its other end does not
+    /// announce that one.
+    GuestArrived,
+    /// The guest is gone: its connections were reset on the host's side, and what it had shown or
+    /// been given is forgotten. What is published stays.
     GuestGone {
         /// What the link said.
         cause: String,
+        /// The link is gone too: no other guest can come.
+        for_good: bool,
     },
     /// This watcher was too slow.
     Lost {

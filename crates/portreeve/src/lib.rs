@@ -1,9 +1,10 @@
 //! A user-space network engine for microVMs, namespaces and sandboxes.
 //!
 //! Portreeve publishes a guest's ports on the host and carries the guest's own connections out. It
-//! needs no root, no iptables and no bridge: the guest is attached by a TAP device or by frames in
-//! memory, and everything between its frames and ordinary host sockets happens in this process, on
-//! one thread per guest. It answers the guest's ARP, DHCP and DNS, and keeps it off this host.
+//! needs no root, no iptables and no bridge: the guest is attached by a TAP device, by a socket as
+//! virtual machines speak it ([`stream`], [`datagram`], [`seqpacket`], [`hyperkit`]) or by frames
+//! in memory, and everything between its frames and ordinary host sockets happens in this process,
+//! on one thread per guest. It answers the guest's ARP, DHCP and DNS, and keeps it off this host.
 //!
 //! A guest attached by a TAP, which whoever made the guest has opened in its namespace
 //! (`portreeve-sandbox` does; so does [`Tap::create`] in the calling thread's own):
@@ -97,6 +98,7 @@ pub use error::{PublishError, StartError, UnpublishError};
 pub use event::{Event, Events};
 pub use handle::{Drained, Handle};
 pub use names::host_search;
+pub use sys::inherited_fd;
 
 pub use portreeve_core::{
     CloseReason, Counters, DialFailure, DropReason, EgressRefusal, Event as EngineEvent, FlowId,
@@ -105,7 +107,9 @@ pub use portreeve_core::{
 pub use portreeve_host::{fd_limit, raise_fd_limit};
 pub use portreeve_link::memory::pair as memory_link;
 pub use portreeve_link::{
-    Capabilities, Link, MAX_FRAME_LEN, MemoryLink, MemoryOptions, MemoryPeer, Tap, TapOptions,
+    Capabilities, DatagramLink, FramingFault, GoneCause, Link, LinkCause, LinkError, LinkEvent,
+    MAX_FRAME_LEN, MemoryLink, MemoryOptions, MemoryPeer, SocketLink, SocketOptions, Tap, TapCause,
+    TapError, TapOptions, datagram, hyperkit, seqpacket, stream,
 };
 pub use portreeve_types::{
     Addressing, Announce, DnsConfig, DnsName, DnsStrategy, Egress, HostAccess, HostBind,

@@ -3,6 +3,7 @@
 //! Owns the loop that the driver owns in production, and the checks that hold after every step.
 //! The same seed and the same calls give the same run: [`Pair::trace`] says so in one number.
 
+mod guest_change;
 mod outbound;
 mod spec;
 
@@ -17,7 +18,7 @@ use portreeve_types::{PublishId, SourceMode, Transport};
 use portreeve_wire::{VIRTIO_NET_HDR_LEN, VirtioNetHdr};
 
 use crate::app::App;
-use crate::guest::Guest;
+use crate::guest::{Guest, GuestSpec};
 use crate::host::datagram::ClientDatagram;
 use crate::host::stream::{ClientSpec, HostStream};
 use crate::host::{ClientId, FakeHost};
@@ -49,6 +50,7 @@ pub struct Pair {
     /// Calls of the engine for its own timers.
     pub wakeups: u64,
     config: Config,
+    guest_spec: GuestSpec,
     now: Instant,
     trace: Trace,
     random: Random,
@@ -87,6 +89,7 @@ impl Pair {
             scripted: false,
             wakeups: 0,
             config,
+            guest_spec: guest,
             now: Instant::from_micros(1_000_000),
             trace: Trace::default(),
             random: Random::new(seed ^ 4),

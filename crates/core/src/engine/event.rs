@@ -40,6 +40,8 @@ pub enum RefuseReason {
     GuestSilent,
     /// The client went away before the guest answered.
     ClientGone,
+    /// The guest's machine was stopped before it answered.
+    GuestGone,
     /// It was ordered to end.
     Killed,
 }
@@ -72,7 +74,7 @@ pub enum EgressRefusal {
     HopLimit,
     /// The host, the destination or the way to it refused.
     Failed(DialFailure),
-    /// The guest gave up while the destination had yet to answer.
+    /// The guest gave up while the destination had yet to answer, or is no longer there.
     GuestGone,
     /// It was ordered to end.
     Killed,
@@ -129,6 +131,8 @@ pub enum CloseReason {
     Killed,
     /// The stack of this flow failed.
     StackFault,
+    /// The guest's machine was stopped, restarted or replaced.
+    GuestGone,
 }
 
 /// Something worth telling.

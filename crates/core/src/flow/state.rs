@@ -61,6 +61,8 @@ pub enum PhaseEvent {
     GuestFin,
     /// The guest reset an established flow.
     GuestReset,
+    /// The guest is no longer there; nobody is left to hear anything.
+    GuestVanished,
     /// Everything for the guest has been acknowledged by it.
     ToGuestDelivered,
     /// Everything from the guest has been written to the host.
@@ -144,6 +146,7 @@ impl PhaseEvent {
         Self::HostReset,
         Self::GuestFin,
         Self::GuestReset,
+        Self::GuestVanished,
         Self::ToGuestDelivered,
         Self::FromGuestDelivered,
         Self::GuestClosed,
@@ -165,7 +168,9 @@ pub const fn transition(phase: Phase, event: PhaseEvent) -> Option<(Phase, &'sta
 
     Some(match (phase, event) {
         (DialingGuest, On::GuestAnswered) => (Relaying, &[]),
-        (DialingGuest, On::GuestRefused | On::GuestReset) => (Closed, &[ResetHost]),
+        (DialingGuest, On::GuestRefused | On::GuestReset | On::GuestVanished) => {
+            (Closed, &[ResetHost])
+        }
         (DialingGuest, On::HostReset) => (Closed, &[ResetGuest, CloseHost]),
         (DialingGuest, On::Deadline | On::Kill) => (Closed, &[ResetGuest, ResetHost]),
 
@@ -173,7 +178,7 @@ pub const fn transition(phase: Phase, event: PhaseEvent) -> Option<(Phase, &'sta
         (DialingHost, On::HostRefused | On::HostReset | On::Deadline | On::Kill) => {
             (Closed, &[RefuseGuest, CloseHost])
         }
-        (DialingHost, On::GuestReset) => (Closed, &[CloseHost]),
+        (DialingHost, On::GuestReset | On::GuestVanished) => (Closed, &[CloseHost]),
 
         (Relaying, On::HostEof) => (HostFinished, &[FinishGuest]),
         (Relaying, On::GuestFin) => (GuestFinished, &[FinishHost]),
@@ -186,13 +191,16 @@ pub const fn transition(phase: Phase, event: PhaseEvent) -> Option<(Phase, &'sta
         (Relaying | HostFinished | GuestFinished, On::Deadline | On::Kill) => {
             (Closed, &[ResetGuest, ResetHost])
         }
-        (BothFinished, On::GuestReset) => (Closed, &[]),
+        (Relaying | HostFinished | GuestFinished, On::GuestVanished) => (Closed, &[ResetHost]),
+        (BothFinished, On::GuestReset | On::GuestVanished) => (Closed, &[]),
         (BothFinished, On::Deadline | On::Kill) => (Closed, &[ResetGuest]),
 
-        (GuestGone, On::FromGuestDelivered | On::Deadline | On::Kill) => (Closed, &[ResetHost]),
+        (GuestGone, On::FromGuestDelivered | On::GuestVanished | On::Deadline | On::Kill) => {
+            (Closed, &[ResetHost])
+        }
         (GuestGone, On::HostReset) => (Closed, &[CloseHost]),
         (HostGone, On::ToGuestDelivered | On::Deadline | On::Kill) => (Closed, &[ResetGuest]),
-        (HostGone, On::GuestReset | On::GuestClosed) => (Closed, &[]),
+        (HostGone, On::GuestReset | On::GuestClosed | On::GuestVanished) => (Closed, &[]),
 
         _ => return None,
     })

@@ -74,6 +74,13 @@ impl Reassembly {
         }
     }
 
+    /// Forgets all of them.
+    pub(crate) fn clear(&mut self) {
+        self.queues.clear();
+        self.oldest.clear();
+        self.bytes = 0;
+    }
+
     /// Adds one fragment, whose upper-layer bytes are `data`.
     pub(crate) fn add(
         &mut self,

@@ -76,6 +76,12 @@ impl Names {
         self.server.as_ref()?.poll_timeout()
     }
 
+    /// Nobody who has asked is there any more; answers on their way are kept for the next.
+    pub(crate) fn forget_clients(&mut self) {
+        self.clients.clear();
+        self.paused.clear();
+    }
+
     fn remember(&mut self, key: FlowKey) -> QueryToken {
         while self.clients.len() >= self.max_clients {
             self.clients.pop_first();

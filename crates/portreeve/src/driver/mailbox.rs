@@ -89,7 +89,9 @@ impl Driver {
                     + self.mappings.open()
                     + self.names.open()
                     + self.lingering.len();
-                let _ = reply.send(DriverStats { open_sockets, ..self.stats.clone() });
+                let link_discarded = self.link.discarded();
+                let stats = DriverStats { open_sockets, link_discarded, ..self.stats.clone() };
+                let _ = reply.send(stats);
             }
             Order::Subscribe { reply } => {
                 let (subscriber, events) = Subscriber::new(self.event_backlog);

@@ -19,6 +19,30 @@ pub(crate) fn duplicate(fd: i32) -> io::Result<OwnedFd> {
     Ok(rustix::io::fcntl_dupfd_cloexec(borrowed, 3)?)
 }
 
+/// Takes over a descriptor that this process was started with, by its number. From 3 up, the number
+/// itself is closed: only what is returned keeps the file open.
+///
+/// To be called before threads start that may do the same.
+///
+/// # Errors
+/// When it is not open, or was opened by this process itself, which shows in that it is not to
+/// outlive `exec`: Rust opens nothing else.
+pub fn inherited_fd(fd: i32) -> io::Result<OwnedFd> {
+    let owned = duplicate(fd)?;
+    // SAFETY: borrowed for one system call only, which fails with EBADF should the number not be
+    // an open descriptor.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+    if rustix::io::fcntl_getfd(borrowed)?.contains(rustix::io::FdFlags::CLOEXEC) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it was not inherited"));
+    }
+    if fd > 2 {
+        // SAFETY: open, as was just seen, and not owned by anything in this process: whatever the
+        // process opened would be close-on-exec.
+        unsafe { rustix::io::close(fd) };
+    }
+    Ok(owned)
+}
+
 /// The index of a network interface, or 0 when there is none of that name.
 pub(crate) fn interface_index(name: &str) -> u32 {
     let Ok(name) = std::ffi::CString::new(name) else { return 0 };

@@ -12,7 +12,7 @@ use super::stack::EndpointStatus;
 use super::time_wait::TimeWait;
 use crate::drop_reason::DropReason;
 use crate::engine::Engine;
-use crate::engine::event::{CloseReason, Event, RefuseReason};
+use crate::engine::event::{CloseReason, EgressRefusal, Event, RefuseReason};
 use crate::engine::host::HostOp;
 use crate::flow::state::{Action, Phase, PhaseEvent, transition};
 use crate::flow::{Body, Flow, FlowId};
@@ -221,6 +221,17 @@ impl Engine {
         }
     }
 
+    /// The guest is no longer there: the flow leaves nothing behind, not even TIME-WAIT, which
+    /// guards against segments that nobody has under way any more.
+    pub(crate) fn tcp_guest_vanished(&mut self, id: FlowId) {
+        if let Some(tcp) = self.flows.get_mut(id).and_then(Flow::tcp_mut) {
+            tcp.time_wait_since = None;
+            tcp.held_refused(EgressRefusal::GuestGone);
+        }
+        self.tcp_event(id, PhaseEvent::GuestVanished);
+        self.tcp_remove(id);
+    }
+
     fn tcp_remove(&mut self, id: FlowId) {
         let Some(flow) = self.flows.get(id) else { return };
         let publish = flow.publish;
@@ -312,6 +323,7 @@ fn refusal(event: PhaseEvent) -> RefuseReason {
         PhaseEvent::Deadline => RefuseReason::GuestSilent,
         PhaseEvent::HostReset => RefuseReason::ClientGone,
         PhaseEvent::Kill => RefuseReason::Killed,
+        PhaseEvent::GuestVanished => RefuseReason::GuestGone,
         PhaseEvent::GuestAnswered
         | PhaseEvent::GuestRefused
         | PhaseEvent::HostConnected
@@ -331,6 +343,7 @@ fn closed_by(event: PhaseEvent) -> CloseReason {
         PhaseEvent::GuestReset | PhaseEvent::FromGuestDelivered => CloseReason::GuestReset,
         PhaseEvent::HostReset | PhaseEvent::ToGuestDelivered => CloseReason::HostReset,
         PhaseEvent::Kill => CloseReason::Killed,
+        PhaseEvent::GuestVanished => CloseReason::GuestGone,
         PhaseEvent::GuestAnswered
         | PhaseEvent::GuestRefused
         | PhaseEvent::HostConnected

@@ -201,6 +201,15 @@ fn unusable_syn(ip: &IpPacket, header: &TcpHeader, segment: &[u8]) -> Option<Dro
     (!sound).then_some(DropReason::SegmentMalformed)
 }
 
+impl Tcp {
+    /// Why the flow ends, if its SYN is still held.
+    pub(super) fn held_refused(&mut self, refusal: EgressRefusal) {
+        if let Some(held) = self.held.as_mut() {
+            held.refusal = refusal;
+        }
+    }
+}
+
 impl Held {
     fn parsed(&self) -> Option<IpPacket> {
         let v6 = self.packet.first().is_some_and(|byte| byte >> 4 == 6);
