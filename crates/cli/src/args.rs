@@ -4,15 +4,16 @@
 //! with a caret under the wrong part before anything starts.
 
 pub(crate) mod network;
+pub(crate) mod serve;
+pub(crate) mod serving;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use network::{AddressArgs, DnsArgs, EgressArgs};
-use portreeve_types::SourceMode;
+use clap::{Args, Parser, Subcommand};
+use serve::ServeArgs;
+use serving::ServingArgs;
 
 /// Exit code for our own failures, as Docker's.
 pub(crate) const OUR_FAILURE: u8 = 125;
@@ -44,6 +45,14 @@ pub(crate) enum Command {
     /// own, 128+n when it died of signal n, 127 when it was not found, 126 when it could not be
     /// executed, 125 when portreeve itself failed.
     Run(Box<RunArgs>),
+    /// Serve a virtual machine through its VMM's socket or a TAP device, until stopped
+    ///
+    /// Listens where the VMM connects, or connects where it listens; publishes ports, carries the
+    /// guest's own connections out, and answers its DHCP and its questions about names. The guest
+    /// may be restarted or replaced: its connections are reset, the ports stay. Stays in the
+    /// foreground; SIGINT or SIGTERM end it, with exit status 0 once what the guest had sent is
+    /// delivered. Exit status 125 when portreeve failed.
+    Serve(Box<ServeArgs>),
     /// Show on this machine what portreeve does, and how fast: no arguments, nothing else needed
     ///
     /// Starts a server in a guest and is its client: moves bytes both ways over TCP and UDP, IPv4
@@ -72,42 +81,14 @@ pub(crate) struct DemoArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// Publish a guest port: `[HOST_IP:][HOST_PORT[-LAST]:]GUEST_PORT[-LAST][/PROTO]`
-    ///
-    /// As Docker's. Binds 127.0.0.1 and ::1 unless an address is given; host port 0 or none lets
-    /// the kernel choose. Also `unix:PATH:GUEST_PORT`, `fd:N:GUEST_PORT`, `auto` for whatever the
-    /// guest listens on, `~22` to leave a port out of `auto`, and `key=value,…` as in Compose.
-    #[arg(short = 'p', long = "publish", value_name = "SPEC")]
-    pub(crate) publish: Vec<String>,
     /// Publish every port that the guest listens on, on the same number where that is free
     #[arg(short = 'P', long)]
     pub(crate) publish_all: bool,
     /// A name for the guest: its host name, and the name shown for it
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
-    /// Whom the guest sees as the client of a published port
-    #[arg(long, value_name = "MODE", default_value = "gateway")]
-    pub(crate) source: Source,
-    /// How long the guest may take to answer a connection before the client is refused
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
-    pub(crate) connect_timeout: Duration,
-    /// After the command has exited: how long clients may take nothing before what it sent last
-    /// is given up
-    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration)]
-    pub(crate) drain: Duration,
-    /// Write the published ports to this file, one a line as `80/tcp -> 127.0.0.1:8080`, or as
-    /// JSON if its name ends in `.json`; it is removed at the end
-    #[arg(long, value_name = "FILE")]
-    pub(crate) ports_file: Option<PathBuf>,
-    /// Do not print the published ports
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
     #[command(flatten)]
-    pub(crate) egress: EgressArgs,
-    #[command(flatten)]
-    pub(crate) dns: DnsArgs,
-    #[command(flatten)]
-    pub(crate) addresses: AddressArgs,
+    pub(crate) serving: ServingArgs,
     /// The command to run, and its arguments
     #[arg(
         required = true,
@@ -116,30 +97,6 @@ pub(crate) struct RunArgs {
         value_name = "CMD"
     )]
     pub(crate) command: Vec<OsString>,
-}
-
-/// Source of published connections, as the guest sees it.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Source {
-    /// The gateway's address
-    Gateway,
-    /// The client's own address and port, wherever the guest's routes lead back to it
-    Preserve,
-    /// The gateway's address, with a PROXY protocol version 1 line in front (TCP only)
-    ProxyV1,
-    /// The gateway's address, with a PROXY protocol version 2 header in front
-    ProxyV2,
-}
-
-impl From<Source> for SourceMode {
-    fn from(source: Source) -> Self {
-        match source {
-            Source::Gateway => Self::Gateway,
-            Source::Preserve => Self::Preserve,
-            Source::ProxyV1 => Self::ProxyV1,
-            Source::ProxyV2 => Self::ProxyV2,
-        }
-    }
 }
 
 /// Reads the command line. A wrong one is our failure, so it ends with 125, not clap's 2.
@@ -184,6 +141,6 @@ mod tests {
         let cli = Cli::try_parse_from(["portreeve", "run", "-p", "80", "ls", "-p", "--", "x"]);
         let Command::Run(run) = cli.unwrap().command else { panic!("not `run`") };
         assert_eq!(run.command, ["ls", "-p", "--", "x"]);
-        assert_eq!(run.publish, ["80"]);
+        assert_eq!(run.serving.publish, ["80"]);
     }
 }

@@ -22,6 +22,7 @@ use procfs::process::Process;
 
 use crate::args::RunArgs;
 use crate::report;
+use crate::serving::Serving;
 
 /// How often the guest is looked at: a person who starts a server does not notice the delay.
 const INTERVAL: Duration = Duration::from_millis(200);
@@ -51,9 +52,8 @@ impl AutoPublish {
     pub(crate) fn start(
         specs: &[PublishSpec],
         args: &RunArgs,
-        engine: &Handle,
+        serving: &Serving,
         pid: i32,
-        ports: Vec<PublishedPort>,
     ) -> Option<Self> {
         let items: Vec<_> = specs.iter().flat_map(PublishSpec::items).collect();
         if !args.publish_all && !items.contains(&PublishItem::Auto) {
@@ -63,12 +63,13 @@ impl AutoPublish {
             PublishItem::Exclude { ports, transport } => Some((ports, transport)),
             PublishItem::Request(_) | PublishItem::Auto => None,
         });
+        let by_hand = serving.ports().iter().map(|port| (port.transport, port.guest_port));
         let mut watch = Watch {
-            engine: engine.clone(),
+            engine: serving.engine().clone(),
             pid,
-            quiet: args.quiet,
+            quiet: args.serving.quiet,
             excluded: excluded.collect(),
-            by_hand: ports.into_iter().map(|port| (port.transport, port.guest_port)).collect(),
+            by_hand: by_hand.collect(),
             published: BTreeMap::new(),
             failed: Vec::new(),
         };

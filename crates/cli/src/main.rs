@@ -10,6 +10,8 @@ mod auto_publish;
 mod demo;
 mod report;
 mod run;
+mod serve;
+mod serving;
 
 use std::process::ExitCode;
 
@@ -24,6 +26,7 @@ fn main() -> ExitCode {
     let Cli { command, .. } = cli;
     let result = match command {
         Command::Run(args) => run::run(*args),
+        Command::Serve(args) => serve::serve(&args),
         Command::Demo(args) => demo::run(&args),
         Command::DemoGuest { bytes } => demo::serve_as_guest(bytes),
     };

@@ -34,9 +34,21 @@ impl Failure {
         }
     }
 
+    /// A failure of ours, and what would help.
+    pub(crate) fn with_help(what: impl fmt::Display, help: Option<impl Into<String>>) -> Self {
+        let (what, help) = (what.to_string(), help.map(Into::into));
+        Self { exit_code: OUR_FAILURE, message: Message::Plain { what, help } }
+    }
+
     /// A failure of ours that points into what the user wrote.
     pub(crate) fn diagnostic(error: impl miette::Diagnostic + Send + Sync + 'static) -> Self {
         Self { exit_code: OUR_FAILURE, message: Message::Diagnostic(Box::new(error)) }
+    }
+}
+
+impl From<portreeve::LinkError> for Failure {
+    fn from(error: portreeve::LinkError) -> Self {
+        Self::with_help(&error, error.help())
     }
 }
 
@@ -79,6 +91,11 @@ pub(crate) fn failure(failure: &Failure) {
 /// Says what is less than wanted.
 pub(crate) fn warning(what: impl fmt::Display) {
     line(format_args!("portreeve: warning: {what}"));
+}
+
+/// Says what has happened and is no fault.
+pub(crate) fn note(what: impl fmt::Display) {
+    line(format_args!("portreeve: {what}"));
 }
 
 /// Says what was published.
