@@ -107,7 +107,7 @@ impl Internet {
     pub const DEVICE: &str = "wan0";
 
     fn new(mtus: &[u16]) -> Self {
-        let namespaces: Vec<_> = mtus.iter().map(|_| Namespace::new()).collect();
+        let namespaces: Vec<_> = mtus.iter().map(|_| Namespace::empty()).collect();
         let mut before: Option<&Namespace> = None;
         for (at, (namespace, mtu)) in namespaces.iter().zip(mtus).enumerate() {
             let here = before.map_or(Self::DEVICE, |_| "down0");

@@ -3,6 +3,8 @@
 //! What the tests in `tests/linux` are made of: a network namespace for each test ([`network`]),
 //! the real `portreeve run` in it, as root and as an ordinary user ([`run`]), the library with a
 //! TAP ([`library`]), clients ([`client`]) and bytes that show where one is missing ([`content`]);
+//! for virtual machines `portreeve serve` ([`serve`]) with a machine ([`vm`]) or a namespace
+//! that speaks as one ([`socket_guest`]);
 //! for the guest's own connections an internet ([`internet`], [`name_server`]) and a guest that
 //! does as it is told ([`calls`]).
 //! The guest's side is a program of this package, `portreeve-e2e-guest` (`src/guest`).
@@ -26,4 +28,7 @@ pub mod name_server;
 pub mod network;
 pub mod program;
 pub mod run;
+pub mod serve;
+pub mod socket_guest;
 pub mod sys;
+pub mod vm;

@@ -4,8 +4,9 @@
 
 use std::fs::File;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
-use portreeve::{Engine, EngineBuilder, Limits, Tap, free_addressing};
+use portreeve::{Addressing, Engine, EngineBuilder, Limits, Tap, free_addressing};
 use portreeve_sandbox::{Running, Sandbox, SandboxOptions};
 use rustix::fs::Mode;
 
@@ -58,9 +59,48 @@ impl Guest {
         build: impl FnOnce(EngineBuilder) -> EngineBuilder,
         services: &[&str],
     ) -> Option<Self> {
+        let addressing = free_addressing();
+        let mut prepared = Prepared::new(&addressing, services)?;
+        let tap = prepared.take_tap();
+        let engine = build(Engine::builder().link(tap).addressing(addressing));
+        let engine = engine.start().unwrap();
+        let Started { out, running, orders, directory } = prepared.start();
+        Some(Self { engine, out, running, orders, calls: Calls::default(), _directory: directory })
+    }
+
+    /// Publishes a port and returns its loopback addresses, IPv4 first.
+    pub fn publish(&self, spec: &str) -> Vec<SocketAddr> {
+        let ports = self.engine.publish_spec(&spec.parse().unwrap()).unwrap();
+        ports.iter().filter_map(|port| port.host.socket_addr()).collect()
+    }
+
+    /// The published address of a family.
+    pub fn of(ports: &[SocketAddr], family: Family) -> SocketAddr {
+        *ports.iter().find(|port| family.has(port.ip())).expect("published on both")
+    }
+}
+
+/// The guest's program in a namespace with a TAP, before anything serves it.
+pub(crate) struct Prepared {
+    sandbox: Sandbox,
+    pipes: [PathBuf; 2],
+    directory: tempfile::TempDir,
+}
+
+/// The same, running.
+pub(crate) struct Started {
+    pub(crate) out: Lines,
+    pub(crate) running: Running,
+    pub(crate) orders: File,
+    pub(crate) directory: tempfile::TempDir,
+}
+
+impl Prepared {
+    /// `None`, said aloud, where this process may not.
+    pub(crate) fn new(addressing: &Addressing, services: &[&str]) -> Option<Self> {
         let missing = portreeve_sandbox::probe().into_iter().find(|finding| !finding.ok);
         if let Some(missing) = missing {
-            skip(&format!("the library: {}: {}", missing.what, missing.why));
+            skip(&format!("guests of this process: {}: {}", missing.what, missing.why));
             return None;
         }
         let directory = open_directory();
@@ -81,27 +121,21 @@ impl Guest {
         ];
         let services = services.iter().map(Into::into);
         let mut options = SandboxOptions::new(words.into_iter().chain(services));
-        options.addressing = free_addressing();
-        let addressing = options.addressing.clone();
-        let mut sandbox = Sandbox::prepare(options).unwrap();
-        let tap = Tap::from_fd(sandbox.take_tap().unwrap()).unwrap();
-        let engine = build(Engine::builder().link(tap).addressing(addressing));
-        let engine = engine.start().unwrap();
-        let running = sandbox.start().unwrap();
-        let out = Lines::of(File::open(&pipes[0]).unwrap());
-        let orders = File::options().write(true).open(&pipes[1]).unwrap();
+        options.addressing = addressing.clone();
+        let sandbox = Sandbox::prepare(options).unwrap();
+        Some(Self { sandbox, pipes, directory })
+    }
+
+    pub(crate) fn take_tap(&mut self) -> Tap {
+        Tap::from_fd(self.sandbox.take_tap().unwrap()).unwrap()
+    }
+
+    /// Waits until the services listen.
+    pub(crate) fn start(self) -> Started {
+        let running = self.sandbox.start().unwrap();
+        let out = Lines::of(File::open(&self.pipes[0]).unwrap());
+        let orders = File::options().write(true).open(&self.pipes[1]).unwrap();
         assert!(out.find_within(DEADLINE, |line| line == "listening").is_ok(), "{out:?}");
-        Some(Self { engine, out, running, orders, calls: Calls::default(), _directory: directory })
-    }
-
-    /// Publishes a port and returns its loopback addresses, IPv4 first.
-    pub fn publish(&self, spec: &str) -> Vec<SocketAddr> {
-        let ports = self.engine.publish_spec(&spec.parse().unwrap()).unwrap();
-        ports.iter().filter_map(|port| port.host.socket_addr()).collect()
-    }
-
-    /// The published address of a family.
-    pub fn of(ports: &[SocketAddr], family: Family) -> SocketAddr {
-        *ports.iter().find(|port| family.has(port.ip())).expect("published on both")
+        Started { out, running, orders, directory: self.directory }
     }
 }

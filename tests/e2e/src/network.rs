@@ -107,7 +107,7 @@ pub struct Namespace(File);
 
 impl Namespace {
     /// A new one.
-    pub(crate) fn new() -> Self {
+    pub fn empty() -> Self {
         Self(on_another_thread(|| {
             sys::unshare_network().unwrap();
             File::open("/proc/thread-self/ns/net").unwrap()
@@ -115,7 +115,7 @@ impl Namespace {
     }
 
     /// By which ip(8) knows it.
-    pub(crate) fn path(&self) -> String {
+    pub fn path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd())
     }
 
@@ -165,7 +165,7 @@ impl Elsewhere {
     }
 
     fn new() -> Self {
-        let namespace = Namespace::new();
+        let namespace = Namespace::empty();
         let path = namespace.path();
         ip(&format!(
             "link add outer0 type veth peer name client0 netns {path}\n\

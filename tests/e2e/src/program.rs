@@ -35,6 +35,11 @@ pub fn guest() -> PathBuf {
     program
 }
 
+/// `target`.
+pub(crate) fn target_directory() -> PathBuf {
+    profile_directory().parent().expect("a target directory").to_owned()
+}
+
 /// `target/debug`, above the `deps` that this test is in.
 fn profile_directory() -> PathBuf {
     let test = std::env::current_exe().expect("/proc");
