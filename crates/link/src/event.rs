@@ -72,6 +72,10 @@ impl fmt::Display for GoneCause {
             Self::Framing(fault) => write!(f, "{fault}; the connection was closed"),
             Self::Refused => f.write_str("it closed its socket"),
             Self::Restarted => f.write_str("it was started anew"),
+            // What Linux says of a unix socket whose other end was closed, or killed, in the midst.
+            Self::Socket(io::ErrorKind::ConnectionReset) => {
+                f.write_str("it closed the connection and left frames unread")
+            }
             Self::Socket(kind) => write!(f, "its socket failed: {kind}"),
         }
     }
