@@ -226,6 +226,7 @@ impl Engine {
             HostEvent::Reset(flow) => self.tcp_host_reset(flow),
             HostEvent::Connected(flow) => self.tcp_connected(flow),
             HostEvent::Failed { flow, reason } => self.host_socket_failed(flow, reason),
+            HostEvent::NotSent { flow, destination } => self.mapping_not_sent(flow, destination),
             HostEvent::ClientUnreachable { publish, client, local, kind } => {
                 self.udp_unreachable_for_guest(publish, client, local, kind);
             }

@@ -9,6 +9,9 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 
+use netlink_packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
+use netlink_packet_route::{AddressFamily as NetlinkFamily, RouteNetlinkMessage};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
@@ -64,10 +67,13 @@ pub fn has_default_route(v6: bool) -> io::Result<bool> {
     Ok(!source.is_unspecified() && !source.is_loopback() && !link_local)
 }
 
-/// Whether an address is one of this host's by its routes. Asked of the routing table itself: what
-/// is sent to a second address of a network leaves from the first, and `ip_nonlocal_bind` allows
-/// binding to any.
-pub(crate) fn is_local(address: IpAddr) -> io::Result<bool> {
+/// Whether an address is one of this host's by its routes, at this moment. Asked of the routing
+/// table itself: what is sent to a second address of a network leaves from the first, and
+/// `ip_nonlocal_bind` allows binding to any.
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub fn is_local(address: IpAddr) -> io::Result<bool> {
     let mut answer = [0_u8; 1024];
     let length = ROUTES.with(|routes| {
         let fd = match routes.take() {
@@ -85,46 +91,42 @@ pub(crate) fn is_local(address: IpAddr) -> io::Result<bool> {
         routes.set(Some(fd));
         rustix::io::Result::Ok(length)
     })?;
-    let answer = &answer[..length];
+    let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer[..length])
+        .map_err(|error| io::Error::other(error.to_string()))?;
     // An error is no route at all.
-    let is_route = answer.get(4..6) == Some(&libc::RTM_NEWROUTE.to_ne_bytes());
-    Ok(is_route && answer.get(NLMSG_HEADER_LEN + 7) == Some(&libc::RTN_LOCAL))
+    Ok(match answer.payload {
+        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewRoute(route)) => {
+            route.header.kind == RouteType::Local
+        }
+        _ => false,
+    })
 }
 
-/// `struct nlmsghdr`, `struct rtmsg` and one `struct rtattr`, as rtnetlink(7) has them.
+/// Asks for the route to an address. rtnetlink(7), `RTM_GETROUTE`.
 fn route_request(address: IpAddr) -> Vec<u8> {
-    let mut octets = [0; 16];
-    let (family, length) = match address {
-        IpAddr::V4(v4) => {
-            octets[..4].copy_from_slice(&v4.octets());
-            (libc::AF_INET, 4_u8)
-        }
-        IpAddr::V6(v6) => {
-            octets.copy_from_slice(&v6.octets());
-            (libc::AF_INET6, 16)
-        }
+    let mut route = RouteMessage::default();
+    let (family, length, destination) = match address {
+        IpAddr::V4(v4) => (NetlinkFamily::Inet, 32, RouteAddress::Inet(v4)),
+        IpAddr::V6(v6) => (NetlinkFamily::Inet6, 128, RouteAddress::Inet6(v6)),
     };
-    let attribute = 4 + u16::from(length);
-    let mut request = Vec::with_capacity(NLMSG_HEADER_LEN + 12 + usize::from(attribute));
-    request.extend((28 + u32::from(attribute)).to_ne_bytes());
-    request.extend(libc::RTM_GETROUTE.to_ne_bytes());
-    request.extend(1_u16.to_ne_bytes()); // NLM_F_REQUEST
-    request.extend([0; 8]);
-    request.extend([family as u8, length * 8]);
-    request.extend([0; 10]);
-    request.extend(attribute.to_ne_bytes());
-    request.extend(libc::RTA_DST.to_ne_bytes());
-    request.extend(&octets[..usize::from(length)]);
-    request
+    route.header.address_family = family;
+    route.header.destination_prefix_length = length;
+    route.attributes.push(RouteAttribute::Destination(destination));
+    let mut header = NetlinkHeader::default();
+    header.flags = NLM_F_REQUEST;
+    let payload = NetlinkPayload::from(RouteNetlinkMessage::GetRoute(route));
+    let mut message = NetlinkMessage::new(header, payload);
+    message.finalize();
+    let mut bytes = vec![0; message.buffer_len()];
+    message.serialize(&mut bytes);
+    bytes
 }
 
 thread_local! {
-    /// Asked for every connection of the guest, and to make and close a socket each time would cost
-    /// as much as asking. Of one thread, which stays in the network namespace it has begun in.
+    /// Asked for every destination of the guest, and to make and close a socket each time would
+    /// cost as much as asking. Of one thread, which stays in the network namespace it has begun in.
     static ROUTES: Cell<Option<OwnedFd>> = const { Cell::new(None) };
 }
-
-const NLMSG_HEADER_LEN: usize = 16;
 
 /// a.root-servers.net.
 const ROOT_SERVER_V4: Ipv4Addr = Ipv4Addr::new(198, 41, 0, 4);

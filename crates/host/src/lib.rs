@@ -32,7 +32,7 @@ pub use datagram::{
 pub use dial::{DialOptions, dial};
 pub use error::{ErrorClass, HostError, Refusal};
 pub use icmp::{RawIcmp, RefusedDatagram};
-pub use interfaces::{has_default_route, interface_addresses};
+pub use interfaces::{has_default_route, interface_addresses, is_local};
 pub use limits::{fd_limit, raise_fd_limit};
 pub use listen::{Accepted, ListenOptions, Peer, TcpListener};
 pub use listen_unix::{PeerCredentials, UnixListener};

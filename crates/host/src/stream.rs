@@ -155,23 +155,25 @@ impl Stream {
         Ok(sockopt::set_tcp_nodelay(&self.fd, on)?)
     }
 
-    /// Whether a connection ended up at this very host: the other side's address is loopback, the
-    /// same as this side's, or another one of this host's.
+    /// Whether a connection ended up at this very host: the other side's address is loopback, or
+    /// the same as this side's.
     ///
-    /// A check after the fact for destinations that were judged to be elsewhere: an address of
-    /// this host that nobody knew of, or a route that leads back here. What a rule (DNAT) turns
-    /// elsewhere is not seen: the kernel goes on naming the address that was dialled.
+    /// A last look, after [`is_local`](crate::is_local) before the dial, which knows the host's
+    /// other addresses too. What a rule (DNAT) turns elsewhere is not seen: the kernel goes on
+    /// naming the address that was dialled.
     ///
     /// # Errors
     /// When the socket is not TCP or not connected.
     pub fn peer_is_local(&self) -> io::Result<bool> {
-        let peer = rustix::net::getpeername(&self.fd)?.ok_or(io::ErrorKind::NotConnected)?;
-        let peer = sys::inet_addr(peer)?;
-        if peer.ip().is_loopback() || peer.ip() == self.local_addr()?.ip() {
-            return Ok(true);
-        }
-        // Bound to one address of this host and connected to another, they are not the same.
-        crate::interfaces::is_local(peer.ip())
+        let peer = match self.dialled {
+            Some(address) => address,
+            None => {
+                let peer =
+                    rustix::net::getpeername(&self.fd)?.ok_or(io::ErrorKind::NotConnected)?;
+                sys::inet_addr(peer)?
+            }
+        };
+        Ok(peer.ip().is_loopback() || peer.ip() == self.local_addr()?.ip())
     }
 
     /// The address of this side.

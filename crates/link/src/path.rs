@@ -1,135 +1,31 @@
-//! Sockets at a path: making them, and what is there already.
-//!
-//! Owns the path of a bound socket while it lives: its rights (0600), replacing one left behind by
-//! a process that died, removing it at the end. Never replaces a socket that someone has open, nor
-//! anything that is not a socket.
-//!
-//! Spec: unix(7).
+//! Sockets of links at a path: what `portreeve-unix-socket` makes, with a link's errors.
 
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
-use rustix::fs::{FileType, FlockOperation, Mode, OFlags};
-use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use portreeve_unix_socket::Fault;
+use rustix::net::SocketType;
 
 use crate::error::LinkError;
 
-/// The path of a bound socket. Dropping it removes the file, if it still is that socket's.
-#[derive(Debug)]
-pub(crate) struct BoundPath {
-    path: PathBuf,
-    file: FileId,
-}
+pub(crate) use portreeve_unix_socket::{BoundPath, socket};
 
-/// A file's identity. As long as the socket is open, its number is not given to another file.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct FileId {
-    device: u64,
-    inode: u64,
-}
-
-/// A socket of this type bound to `path`. A socket there that nobody has open is replaced.
-///
-/// Waits up to a fifth of a second for another process that is doing the same in that directory;
-/// start-up only.
+/// A socket of this type bound to `path`, and listening where the type has connections.
 pub(crate) fn bind(path: &Path, kind: SocketType) -> Result<(OwnedFd, BoundPath), LinkError> {
-    let fault = |operation| move |errno: Errno| LinkError::at(operation, path, errno);
-    let address = SocketAddrUnix::new(path).map_err(fault("bind"))?;
-    let fd = socket(kind).map_err(fault("socket"))?;
-    // On Linux the file that bind makes takes the mode of the socket: 0600 from its first moment
-    // on, whatever the umask, which is the whole process's and not ours to change.
-    rustix::fs::fchmod(&fd, Mode::RUSR | Mode::WUSR).map_err(fault("fchmod"))?;
-    // Between "nobody is there" and "removed" another process must not come to that conclusion too.
-    let _lock = lock_directory(path);
-    match rustix::net::bind(&fd, &address) {
-        Err(Errno::ADDRINUSE) => {
-            remove_dead(path, &address, kind).map_err(fault("bind"))?;
-            rustix::net::bind(&fd, &address).map_err(fault("bind"))?;
-        }
-        other => other.map_err(fault("bind"))?,
-    }
-    let file = file_id(path).map_err(fault("lstat"))?;
-    let bound = BoundPath { path: path.to_owned(), file };
-    if kind != SocketType::DGRAM {
-        rustix::net::listen(&fd, BACKLOG).map_err(fault("listen"))?;
-    }
-    Ok((fd, bound))
+    let backlog = (kind != SocketType::DGRAM).then_some(BACKLOG);
+    portreeve_unix_socket::bind(path, kind, backlog).map_err(at(path))
 }
 
 /// A socket of this type connected to `path`.
 pub(crate) fn connect(path: &Path, kind: SocketType) -> Result<OwnedFd, LinkError> {
-    let fault = |operation| move |errno: Errno| LinkError::at(operation, path, errno);
-    let address = SocketAddrUnix::new(path).map_err(fault("connect"))?;
-    let fd = socket(kind).map_err(fault("socket"))?;
-    rustix::net::connect(&fd, &address).map_err(fault("connect"))?;
-    Ok(fd)
+    portreeve_unix_socket::connect(path, kind).map_err(at(path))
 }
 
-/// A new socket that never blocks.
-pub(crate) fn socket(kind: SocketType) -> Result<OwnedFd, Errno> {
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    rustix::net::socket_with(AddressFamily::UNIX, kind, flags, None)
-}
-
-impl BoundPath {
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-impl Drop for BoundPath {
-    fn drop(&mut self) {
-        // Someone may have removed the path and made another socket there: that one stays.
-        if file_id(&self.path) == Ok(self.file) {
-            let _ = rustix::fs::unlink(&self.path);
-        }
-    }
-}
-
-/// Holds the directory of `path` against others who do the same, as far as possible: making a
-/// socket in it takes no right to read it, not all file systems have locks, and whoever holds
-/// one for long is not making a socket and must not keep us from it.
-fn lock_directory(path: &Path) -> Option<OwnedFd> {
-    let parent = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        Some(_) | None => Path::new("."),
-    };
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let directory = rustix::fs::open(parent, flags, Mode::empty()).ok()?;
-    for _ in 0..LOCK_TRIES {
-        match rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Some(directory),
-            Err(Errno::AGAIN | Errno::INTR) => std::thread::sleep(LOCK_PAUSE),
-            Err(_) => return None,
-        }
-    }
-    None
-}
-
-/// Removes the socket at `path` if nobody has it open, else says that it is in use.
-fn remove_dead(path: &Path, address: &SocketAddrUnix, kind: SocketType) -> Result<(), Errno> {
-    let found = rustix::fs::lstat(path)?;
-    if FileType::from_raw_mode(found.st_mode) != FileType::Socket {
-        return Err(Errno::ADDRINUSE);
-    }
-    // Only a socket that nobody serves refuses. A full backlog (EAGAIN), another type of socket
-    // (EPROTOTYPE) or one we may not connect to (EACCES, EPERM) is someone's.
-    match rustix::net::connect(&socket(kind)?, address) {
-        Err(Errno::CONNREFUSED) => rustix::fs::unlink(path),
-        Err(_) | Ok(()) => Err(Errno::ADDRINUSE),
-    }
-}
-
-fn file_id(path: &Path) -> Result<FileId, Errno> {
-    let stat = rustix::fs::lstat(path)?;
-    Ok(FileId { device: stat.st_dev, inode: stat.st_ino })
+fn at(path: &Path) -> impl Fn(Fault) -> LinkError {
+    move |Fault { operation, errno }| LinkError::at(operation, path, errno)
 }
 
 /// One guest is served at a time. Who comes while it is there waits here, since it may be the next
 /// start of the same VMM, come before the end of the last was seen, and one that is refused may
 /// never try again (QEMU 7.2).
 const BACKLOG: i32 = 8;
-const LOCK_TRIES: u32 = 40;
-const LOCK_PAUSE: Duration = Duration::from_millis(5);

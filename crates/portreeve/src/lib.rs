@@ -1,9 +1,10 @@
 //! A user-space network engine for microVMs, namespaces and sandboxes.
 //!
-//! Portreeve publishes a guest's ports on the host. It needs no root, no iptables and no bridge:
-//! the guest is attached by a TAP device, by a socket as virtual machines speak it ([`stream`],
-//! [`datagram`], [`seqpacket`], [`hyperkit`]) or by frames in memory, and everything between its
-//! frames and ordinary host sockets happens in this process, on one thread per guest.
+//! Portreeve publishes a guest's ports on the host and carries the guest's own connections out. It
+//! needs no root, no iptables and no bridge: the guest is attached by a TAP device, by a socket as
+//! virtual machines speak it ([`stream`], [`datagram`], [`seqpacket`], [`hyperkit`]) or by frames
+//! in memory, and everything between its frames and ordinary host sockets happens in this process,
+//! on one thread per guest. It answers the guest's ARP, DHCP and DNS, and keeps it off this host.
 //!
 //! A guest attached by a TAP, which whoever made the guest has opened in its namespace
 //! (`portreeve-sandbox` does; so does [`Tap::create`] in the calling thread's own):
@@ -43,6 +44,32 @@
 //! assert!(frame.len() > 12 + 14);
 //! # drop(client);
 //! engine.stop();
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What a guest may reach is said at the start; by default everything but this host:
+//!
+//! ```
+//! use portreeve::{DnsConfig, Egress, Engine, MemoryOptions, StaticRecord, memory_link};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let (link, _guest) = memory_link(&MemoryOptions::default())?;
+//! let engine = Engine::builder()
+//!     .link(link)
+//!     // One service of this host's loopback, as gateway:5432 and host.portreeve.internal:5432.
+//!     .egress(Egress { host: "5432".parse()?, ..Egress::default() })
+//!     .dns(Some(DnsConfig {
+//!         records: vec![StaticRecord {
+//!             name: "db.test".parse()?,
+//!             addresses: vec!["10.0.0.7".parse()?],
+//!             ttl: 60,
+//!         }],
+//!         ..DnsConfig::default()
+//!     }))
+//!     .start()?;
+//! // What was refused to the guest, and why, is in `engine.events()`.
+//! # engine.stop();
 //! # Ok(())
 //! # }
 //! ```

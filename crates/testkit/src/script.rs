@@ -142,6 +142,32 @@ impl Script {
         taken
     }
 
+    /// Says that `taken` bytes behind what it expects have arrived, and how large its window is,
+    /// without moving on itself.
+    pub fn acknowledge(&self, pair: &mut Pair, taken: u32, window: u16) {
+        let mut segment = self.segment(flag::ACK, &[]);
+        segment.acknowledgement = segment.acknowledgement.wrapping_add(taken);
+        segment.window = window;
+        pair.guest.send_segment(&segment);
+        pair.run_for(TURN);
+    }
+
+    /// What comes within a while, as offsets from what it expects, lengths and whether it is the
+    /// end; it still expects the same afterwards.
+    pub fn repeated(&mut self, pair: &mut Pair, time: Duration) -> Vec<(u32, usize, bool)> {
+        let first = self.expected;
+        self.listen(pair);
+        self.expected = first;
+        pair.run_for(time);
+        let heard = self.listen(pair);
+        self.expected = first;
+        let place = |segment: &Segment| {
+            let fin = segment.flags & flag::FIN != 0;
+            (segment.sequence.wrapping_sub(first), segment.payload.len(), fin)
+        };
+        heard.iter().map(place).filter(|&(_, length, fin)| length != 0 || fin).collect()
+    }
+
     /// The acknowledgement number of the last segment it got.
     pub fn acknowledged(&self) -> Option<u32> {
         self.received.last().map(|segment| segment.acknowledgement)

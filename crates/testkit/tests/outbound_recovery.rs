@@ -35,30 +35,6 @@ fn written(v6: bool, port: u16, app: App) -> (Pair, Script) {
     (pair, script)
 }
 
-/// Says that everything up to `taken` bytes has arrived, and how large the window is.
-fn acknowledge(pair: &mut Pair, script: &Script, taken: u32, window: u16) {
-    let mut segment = script.segment(flag::ACK, &[]);
-    segment.acknowledgement = segment.acknowledgement.wrapping_add(taken);
-    segment.window = window;
-    pair.guest.send_segment(&segment);
-    pair.run_for(SOON);
-}
-
-/// What comes within a while, as offsets, lengths and whether it is the end.
-fn repeated(pair: &mut Pair, script: &mut Script, time: Duration) -> Vec<(u32, usize, bool)> {
-    let first = script.expected;
-    script.listen(pair);
-    script.expected = first;
-    pair.run_for(time);
-    let heard = script.listen(pair);
-    script.expected = first;
-    let place = |segment: &Segment| {
-        let fin = segment.flags & flag::FIN != 0;
-        (segment.sequence.wrapping_sub(first), segment.payload.len(), fin)
-    };
-    heard.iter().map(place).filter(|&(_, length, fin)| length != 0 || fin).collect()
-}
-
 #[test]
 fn a_tail_lost_while_the_window_was_closed_is_repeated() {
     let (mut low, mut high) = (0, 0);
@@ -71,10 +47,10 @@ fn a_tail_lost_while_the_window_was_closed_is_repeated() {
             high += 1
         }
         let segment = if v6 { 1440 } else { 1460 };
-        acknowledge(&mut pair, &script, segment, 0);
-        acknowledge(&mut pair, &script, segment, 0xffff);
+        script.acknowledge(&mut pair, segment, 0);
+        script.acknowledge(&mut pair, segment, 0xffff);
         let tail = (segment, 2000 - segment as usize, false);
-        let heard = repeated(&mut pair, &mut script, LATE);
+        let heard = script.repeated(&mut pair, LATE);
         assert!(heard.contains(&tail), "{port}, number {}: {heard:?}", script.expected);
     }
     assert!(low > 3 && high > 3, "numbers in both halves of the space: {low}, {high}");
@@ -84,12 +60,12 @@ fn a_tail_lost_while_the_window_was_closed_is_repeated() {
 fn a_fin_behind_a_window_that_was_closed_arrives() {
     for port in 5000..5012 {
         let (mut pair, mut script) = written(port % 2 == 1, port, App::source(2000));
-        acknowledge(&mut pair, &script, 1000, 0);
-        acknowledge(&mut pair, &script, 2000, 0xffff);
-        let heard = repeated(&mut pair, &mut script, LATE);
+        script.acknowledge(&mut pair, 1000, 0);
+        script.acknowledge(&mut pair, 2000, 0xffff);
+        let heard = script.repeated(&mut pair, LATE);
         assert!(heard.contains(&(2000, 0, true)), "{heard:?}");
-        acknowledge(&mut pair, &script, 2001, 0xffff);
-        assert_eq!(repeated(&mut pair, &mut script, LATE), []);
+        script.acknowledge(&mut pair, 2001, 0xffff);
+        assert_eq!(script.repeated(&mut pair, LATE), []);
         script.expected = script.expected.wrapping_add(2001);
         script.say(&mut pair, &content::bytes(content::StreamId(5), 500));
         assert_eq!(script.acknowledged(), Some(ISN + 501));
@@ -107,15 +83,14 @@ fn a_guest_that_ends_first_and_reads_late_gets_the_rest() {
         let mut got = 0u32;
         let mut ended = false;
         for _ in 0..400 {
-            for (offset, length, fin) in repeated(&mut pair, &mut script, Duration::from_millis(50))
-            {
+            for (offset, length, fin) in script.repeated(&mut pair, Duration::from_millis(50)) {
                 if offset == got && length != 0 {
                     got += length as u32;
                 }
                 ended |= fin && offset + length as u32 == got;
             }
             let taken = got + u32::from(ended);
-            acknowledge(&mut pair, &script, taken, 2000);
+            script.acknowledge(&mut pair, taken, 2000);
             if ended {
                 break;
             }

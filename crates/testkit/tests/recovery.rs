@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use portreeve_testkit::packet::{Segment, ethernet, flag};
+use portreeve_testkit::packet::{ethernet, flag};
 use portreeve_testkit::{App, ClientId, Pair, PairSpec, Script, client_spec, content};
 use portreeve_wire::VirtioNetHdr;
 
@@ -27,63 +27,39 @@ fn written(v6: bool, app: App) -> (Pair, ClientId, Script) {
     (pair, client, script)
 }
 
-/// Says that everything up to `taken` bytes has arrived, and how large the window is.
-fn acknowledge(pair: &mut Pair, script: &Script, taken: u32, window: u16) {
-    let mut segment = script.segment(flag::ACK, &[]);
-    segment.acknowledgement = segment.acknowledgement.wrapping_add(taken);
-    segment.window = window;
-    pair.guest.send_segment(&segment);
-    pair.run_for(SOON);
-}
-
-/// What comes within a while, as offsets, lengths and whether it is the end.
-fn repeated(pair: &mut Pair, script: &mut Script, time: Duration) -> Vec<(u32, usize, bool)> {
-    let first = script.expected;
-    script.listen(pair);
-    script.expected = first;
-    pair.run_for(time);
-    let heard = script.listen(pair);
-    script.expected = first;
-    let place = |segment: &Segment| {
-        let fin = segment.flags & flag::FIN != 0;
-        (segment.sequence.wrapping_sub(first), segment.payload.len(), fin)
-    };
-    heard.iter().map(place).filter(|&(_, length, fin)| length != 0 || fin).collect()
-}
-
 #[test]
 fn a_tail_lost_while_the_window_was_closed_is_repeated() {
     for v6 in [false, true] {
         let (mut pair, _, mut script) = written(v6, App::open(2000));
         let segment = if v6 { 1440 } else { 1460 };
-        acknowledge(&mut pair, &script, segment, 0);
-        acknowledge(&mut pair, &script, segment, 0xffff);
+        script.acknowledge(&mut pair, segment, 0);
+        script.acknowledge(&mut pair, segment, 0xffff);
         let tail = (segment, 2000 - segment as usize, false);
-        assert!(repeated(&mut pair, &mut script, LATE).contains(&tail));
+        assert!(script.repeated(&mut pair, LATE).contains(&tail));
     }
 }
 
 #[test]
 fn a_window_that_closed_over_data_in_flight_is_probed() {
     let (mut pair, _, mut script) = written(false, App::open(2000));
-    acknowledge(&mut pair, &script, 0, 0);
+    script.acknowledge(&mut pair, 0, 0);
     // The retransmission timer runs into the closed window; the update is lost.
-    let heard = repeated(&mut pair, &mut script, LATE);
+    let heard = script.repeated(&mut pair, LATE);
     assert!(heard.iter().any(|&(offset, length, _)| offset == 0 && length == 1), "{heard:?}");
-    acknowledge(&mut pair, &script, 0, 0xffff);
-    assert!(repeated(&mut pair, &mut script, LATE).contains(&(0, 1460, false)));
+    script.acknowledge(&mut pair, 0, 0xffff);
+    assert!(script.repeated(&mut pair, LATE).contains(&(0, 1460, false)));
 }
 
 #[test]
 fn a_fin_lost_while_the_window_was_closed_is_repeated() {
     for v6 in [false, true] {
         let (mut pair, _, mut script) = written(v6, App::source(2000));
-        acknowledge(&mut pair, &script, 1000, 0);
-        acknowledge(&mut pair, &script, 2000, 0xffff);
-        let heard = repeated(&mut pair, &mut script, LATE);
+        script.acknowledge(&mut pair, 1000, 0);
+        script.acknowledge(&mut pair, 2000, 0xffff);
+        let heard = script.repeated(&mut pair, LATE);
         assert!(heard.contains(&(2000, 0, true)), "{heard:?}");
-        acknowledge(&mut pair, &script, 2001, 0xffff);
-        assert_eq!(repeated(&mut pair, &mut script, LATE), []);
+        script.acknowledge(&mut pair, 2001, 0xffff);
+        assert_eq!(script.repeated(&mut pair, LATE), []);
         // And the stream of the guest goes on.
         script.expected = script.expected.wrapping_add(2001);
         script.say(&mut pair, &content::bytes(content::StreamId(5), 500));
@@ -95,7 +71,7 @@ fn a_fin_lost_while_the_window_was_closed_is_repeated() {
 fn duplicates_behind_data_do_not_stop_the_fin_either() {
     let (mut pair, client, script) = written(false, App::source(100));
     let mut script = script;
-    acknowledge(&mut pair, &script, 100, 0xffff);
+    script.acknowledge(&mut pair, 100, 0xffff);
     script.expected = script.expected.wrapping_add(100);
     // Data and bare acknowledgements arrive in one go, before the engine answers any.
     let data = script.segment(flag::ACK, &content::bytes(content::StreamId(5), 500));
@@ -106,7 +82,7 @@ fn duplicates_behind_data_do_not_stop_the_fin_either() {
         let now = pair.now();
         pair.engine.handle_guest_frame(&VirtioNetHdr::default(), &mut frame, now);
     }
-    let heard = repeated(&mut pair, &mut script, LATE);
+    let heard = script.repeated(&mut pair, LATE);
     assert!(heard.contains(&(0, 0, true)), "{heard:?}");
     assert_eq!(pair.client(client).peer.check.length(), 500);
 }
@@ -134,7 +110,7 @@ fn duplicates_make_nobody_send_beyond_the_window() {
     script.listen(&mut pair);
     script.expected = first;
     for _ in 0..5 {
-        acknowledge(&mut pair, &script, 0, 3000);
+        script.acknowledge(&mut pair, 0, 3000);
     }
     let mut taken = 0u32;
     for _ in 0..400 {
@@ -151,7 +127,7 @@ fn duplicates_make_nobody_send_beyond_the_window() {
             }
         }
         script.expected = first;
-        acknowledge(&mut pair, &script, taken, 3000);
+        script.acknowledge(&mut pair, taken, 3000);
         if taken == 40_000 {
             return;
         }
@@ -171,23 +147,23 @@ fn the_end_of_a_stream_behind_a_closed_window_arrives() {
         let mut script = Script::accepting(&mut pair, 80, ISN);
         let fin = script.segment(flag::ACK | flag::FIN, &[]);
         script.send(&mut pair, &fin);
-        acknowledge(&mut pair, &script, 0, 8);
+        script.acknowledge(&mut pair, 0, 8);
         script.listen(&mut pair);
         pair.host.peer_mut(client).app = App::source(2000);
-        let heard = repeated(&mut pair, &mut script, SOON);
+        let heard = script.repeated(&mut pair, SOON);
         assert_eq!(heard, [(0, 1024, false)], "as much as the window takes");
-        acknowledge(&mut pair, &script, 0, 0);
-        let heard = repeated(&mut pair, &mut script, LATE);
+        script.acknowledge(&mut pair, 0, 0);
+        let heard = script.repeated(&mut pair, LATE);
         assert!(heard.contains(&(0, 1, false)), "a probe: {heard:?}");
-        acknowledge(&mut pair, &script, 0, 0xffff);
+        script.acknowledge(&mut pair, 0, 0xffff);
         let mut taken = 0;
         for _ in 0..10 {
-            for (offset, length, fin) in repeated(&mut pair, &mut script, LATE) {
+            for (offset, length, fin) in script.repeated(&mut pair, LATE) {
                 if offset == taken {
                     taken += length as u32 + u32::from(fin);
                 }
             }
-            acknowledge(&mut pair, &script, taken, 0xffff);
+            script.acknowledge(&mut pair, taken, 0xffff);
         }
         assert_eq!(taken, 2001, "every byte and the end");
         pair.assert_quiescent();

@@ -13,13 +13,14 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::process::{Child, ChildStdin, Command, Stdio};
 
 use crate::lines::Lines;
 use crate::machine::{DEADLINE, has_tool};
 use crate::network::{Family, Namespace, Network, ip};
 use crate::program;
+use crate::run::{Run, Running};
 
 /// The namespaces, the nearest first.
 #[derive(Debug)]
@@ -71,6 +72,19 @@ impl Internet {
             Family::V4 => [[198, 19, 0, 1].into(), [198, 19, 0, 11].into()],
             Family::V6 => [link_v6(0, 1), link_v6(0, 0x11)],
         }
+    }
+
+    /// A port of the first server.
+    pub fn at(family: Family, port: u16) -> SocketAddr {
+        (Self::server(family, 1), port).into()
+    }
+
+    /// An internet with these services, and a guest that does as it is told; `None` where there
+    /// can be none.
+    pub fn with_guest(network: &Network, services: &[&str]) -> Option<(Self, Servers, Running)> {
+        let internet = network.internet()?;
+        let servers = internet.serve(services);
+        Some((internet, servers, Run::usual().serve(&["hush"]).up()))
     }
 
     /// A server's address, counted from 1 to 4.

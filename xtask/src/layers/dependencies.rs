@@ -229,16 +229,17 @@ mod tests {
     fn bans_reach_through_other_packages() {
         let graph = metadata(
             &[
-                ("portreeve-core", &[("helper", "normal")]),
+                ("portreeve-core", &[("helper", "normal"), ("libc", "normal")]),
                 ("portreeve-link", &[("mio", "normal")]),
             ],
-            &["helper", "libc", "mio", "openssl-sys"],
+            &["helper", "libc", "mio", "openssl-sys", "socket2"],
         );
-        let tree = "0portreeve-core v0.1.0\n1helper v1.0.0\n2libc v0.2.0\n1other v1.0.0\n";
+        let tree = "0portreeve-core v0.1.0\n1helper v1.0.0\n2socket2 v0.6.0\n1libc v0.2.0\n";
         assert_eq!(
             messages(&graph, tree),
             [
-                "depends on portreeve-core → helper → libc",
+                "depends on portreeve-core → helper → socket2",
+                "depends on libc",
                 "depends on mio",
                 "openssl-sys 1.0.0 is in the graph",
             ]

@@ -52,13 +52,18 @@ pub(super) const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "portreeve-link",
-        may_use: Some(&["portreeve-types", "portreeve-wire"]),
+        may_use: Some(&["portreeve-types", "portreeve-unix-socket", "portreeve-wire"]),
         reason: "a link moves frames and does not know who reads them",
     },
     Layer {
         name: "portreeve-host",
-        may_use: Some(&["portreeve-types", "portreeve-wire"]),
+        may_use: Some(&["portreeve-types", "portreeve-unix-socket", "portreeve-wire"]),
         reason: "host sockets do not know the engine that uses them",
+    },
+    Layer {
+        name: "portreeve-unix-socket",
+        may_use: Some(&[]),
+        reason: "a path in the file system is held the same way whoever listens at it",
     },
     Layer {
         name: "portreeve-policy",
@@ -170,6 +175,7 @@ pub(super) const FORBID_UNSAFE: &[&str] = &[
     "crates/policy",
     "crates/testkit",
     "crates/types",
+    "crates/unix-socket",
     "crates/wire",
     "xtask",
 ];

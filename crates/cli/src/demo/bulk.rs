@@ -4,6 +4,7 @@
 //! bytes and hashing them is done before and after.
 
 use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::time::Instant;
 
 use super::checks::{Client, Failed, Measured, Rate, at};
@@ -13,7 +14,7 @@ use super::screen::Screen;
 use super::service::{SINK, SOURCE};
 
 /// Bytes given to or asked of the kernel at a time.
-const PIECE: usize = 256 << 10;
+pub(super) const PIECE: usize = 256 << 10;
 
 /// The client sends; the guest says how much it has, then what it has.
 pub(super) fn into_guest(
@@ -30,12 +31,7 @@ pub(super) fn into_guest(
     stream.write_all(&length_field(length)).map_err(at("asking the guest"))?;
 
     let begun = Instant::now();
-    let mut sent = 0;
-    for piece in content.chunks(PIECE) {
-        stream.write_all(piece).map_err(at("sending"))?;
-        sent += piece.len();
-        screen.advance(sent, length);
-    }
+    send(&mut stream, content, screen)?;
     let mut received = [0; 8];
     stream.read_exact(&mut received).map_err(at("waiting for the guest to have it all"))?;
     let time = begun.elapsed();
@@ -68,15 +64,7 @@ pub(super) fn out_of_guest(
 
     let begun = Instant::now();
     stream.write_all(&[0]).map_err(at("telling the guest to begin"))?;
-    let mut received = 0;
-    while received < length {
-        let end = length.min(received + PIECE);
-        match stream.read(&mut content[received..end]).map_err(at("receiving"))? {
-            0 => return Err(format!("the stream ended after {received} bytes of {length}")),
-            count => received += count,
-        }
-        screen.advance(received, length);
-    }
+    receive(&mut stream, content, screen)?;
     let time = begun.elapsed();
 
     let mut theirs = [0; DIGEST_LEN];
@@ -86,6 +74,35 @@ pub(super) fn out_of_guest(
         0 => Ok(Measured { bytes: Some(length), time, rate: Rate::Bytes }),
         _ => Err("more came than was sent".to_owned()),
     }
+}
+
+/// Sends all of `content`, piece by piece.
+pub(super) fn send(stream: &mut TcpStream, content: &[u8], screen: &Screen) -> Result<(), Failed> {
+    let mut sent = 0;
+    for piece in content.chunks(PIECE) {
+        stream.write_all(piece).map_err(at("sending"))?;
+        sent += piece.len();
+        screen.advance(sent, content.len());
+    }
+    Ok(())
+}
+
+/// Fills `content` with what comes, which must not end before.
+pub(super) fn receive(
+    stream: &mut TcpStream,
+    content: &mut [u8],
+    screen: &Screen,
+) -> Result<(), Failed> {
+    let (mut received, length) = (0, content.len());
+    while received < length {
+        let end = length.min(received + PIECE);
+        match stream.read(&mut content[received..end]).map_err(at("receiving"))? {
+            0 => return Err(format!("the stream ended after {received} bytes of {length}")),
+            count => received += count,
+        }
+        screen.advance(received, length);
+    }
+    Ok(())
 }
 
 fn length_field(length: usize) -> [u8; 8] {

@@ -9,6 +9,7 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
+use super::bulk::{self, PIECE};
 use super::checks::{Client, Failed, Measured, PATIENCE, Rate, at, be_patient};
 use super::network::Family;
 use super::payload::{digest, fill};
@@ -44,8 +45,6 @@ enum What {
 const KINDS: [What; 4] = [What::Send, What::Receive, What::Connect, What::Ask];
 const CALL_LEN: usize = 35;
 const REPORT_LEN: usize = 12;
-/// Bytes given to or asked of the kernel at a time.
-const PIECE: usize = 256 << 10;
 /// Questions under way at once.
 const QUESTIONS: u64 = 64;
 
@@ -177,15 +176,7 @@ pub(super) fn sends(
     let mut stream = accept(&listener)?;
     let content = &mut client.buffer[..length];
     let begun = Instant::now();
-    let mut received = 0;
-    while received < length {
-        let end = length.min(received + PIECE);
-        match stream.read(&mut content[received..end]).map_err(at("receiving"))? {
-            0 => return Err(format!("the stream ended after {received} bytes of {length}")),
-            count => received += count,
-        }
-        screen.advance(received, length);
-    }
+    bulk::receive(&mut stream, content, screen)?;
     let time = begun.elapsed();
     if stream.read(&mut [0]).map_err(at("waiting for the end"))? != 0 {
         return Err("more came than was sent".to_owned());
@@ -214,12 +205,7 @@ pub(super) fn receives(
     let control = request(client, family, &call)?;
     let mut stream = accept(&listener)?;
     let begun = Instant::now();
-    let mut sent = 0;
-    for piece in client.buffer[..length].chunks(PIECE) {
-        stream.write_all(piece).map_err(at("sending"))?;
-        sent += piece.len();
-        screen.advance(sent, length);
-    }
+    bulk::send(&mut stream, &client.buffer[..length], screen)?;
     drop(stream);
     reported(control, call.amount)?;
     Ok(Measured { bytes: Some(length), time: begun.elapsed(), rate: Rate::Bytes })

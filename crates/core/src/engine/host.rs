@@ -128,6 +128,14 @@ pub enum HostEvent {
         /// Why.
         reason: DialFailure,
     },
+    /// A datagram or echo request of a mapping was not sent, since its destination has turned out
+    /// to be this very host; [`Undeliverable`] says so to the guest.
+    NotSent {
+        /// The mapping.
+        flow: FlowId,
+        /// Where it was to go.
+        destination: SocketAddr,
+    },
     /// A datagram for this client came back as undeliverable.
     ClientUnreachable {
         /// Which port it left from.
@@ -214,6 +222,8 @@ pub enum HostDatagram<'a> {
         hop_limit: Option<u8>,
         /// Whether it may be cut into fragments on the way.
         may_fragment: bool,
+        /// Whether it may end at this very host: an opened port, or a published one.
+        to_host: bool,
         /// The payload; of an echo request the whole ICMP message.
         payload: &'a [u8],
     },
@@ -222,8 +232,18 @@ pub enum HostDatagram<'a> {
 /// Where an outgoing datagram goes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum OutgoingDatagram {
-    Published { publish: PublishId, client: SocketAddr, local: SocketAddr },
-    Mapped { flow: FlowId, destination: SocketAddr, hop_limit: Option<u8>, may_fragment: bool },
+    Published {
+        publish: PublishId,
+        client: SocketAddr,
+        local: SocketAddr,
+    },
+    Mapped {
+        flow: FlowId,
+        destination: SocketAddr,
+        hop_limit: Option<u8>,
+        may_fragment: bool,
+        to_host: bool,
+    },
 }
 
 /// Outgoing datagrams in one buffer, so that a batch costs no allocation each.
@@ -250,8 +270,15 @@ impl DatagramBatch {
             OutgoingDatagram::Published { publish, client, local } => {
                 HostDatagram::Published { publish, client, local, payload }
             }
-            OutgoingDatagram::Mapped { flow, destination, hop_limit, may_fragment } => {
-                HostDatagram::Mapped { flow, destination, hop_limit, may_fragment, payload }
+            OutgoingDatagram::Mapped { flow, destination, hop_limit, may_fragment, to_host } => {
+                HostDatagram::Mapped {
+                    flow,
+                    destination,
+                    hop_limit,
+                    may_fragment,
+                    to_host,
+                    payload,
+                }
             }
         })
     }

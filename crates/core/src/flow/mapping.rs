@@ -129,6 +129,7 @@ impl Engine {
             destination: target,
             hop_limit,
             may_fragment: ip.fragment.is_some() || !ip.dont_fragment,
+            to_host: self.host.is_this_host(target.ip()),
         };
         if payload.is_empty() {
             self.counters.datagrams_from_guest += 1;
@@ -265,6 +266,15 @@ impl Engine {
         let own = if report.error == port { Some(remote.ip()) } else { self.gateway_address(v6) };
         let Some(reporter) = shown.or(own) else { return };
         self.icmp_error_about(&ip, reporter, report.error, &upper, upper.len());
+    }
+
+    /// The shell found that a destination is the host's own after all.
+    pub(crate) fn mapping_not_sent(&mut self, id: FlowId, destination: SocketAddr) {
+        let Some(flow) = self.flows.get(id) else { return };
+        let Body::Mapping(mapping) = &flow.body else { return };
+        let remote = mapping.peers.remote(destination).unwrap_or(destination);
+        let key = FlowKey { remote, ..flow.key };
+        self.note_egress_refused(&key, EgressRefusal::HostAddress);
     }
 
     /// The mapping's deadline has come: it ends if it was idle, else it gets another.

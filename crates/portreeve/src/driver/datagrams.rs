@@ -166,11 +166,19 @@ impl Driver {
                         self.flush_slot(slot);
                     }
                 }
-                HostDatagram::Mapped { flow, destination, hop_limit, may_fragment, payload } => {
+                HostDatagram::Mapped {
+                    flow,
+                    destination,
+                    hop_limit,
+                    may_fragment,
+                    to_host,
+                    payload,
+                } => {
                     payload_copy.clear();
                     payload_copy.extend_from_slice(payload);
                     let payload = &payload_copy;
-                    let out = Departing { flow, destination, hop_limit, may_fragment, payload };
+                    let out =
+                        Departing { flow, destination, hop_limit, may_fragment, to_host, payload };
                     self.push_mapped(&out, now);
                 }
             }

@@ -1,8 +1,9 @@
 //! Connections that the guest asked for, until their destinations have answered.
 //!
 //! Owns the asking: a dial is begun without waiting, looked at when its socket becomes writable,
-//! and reported either way. One that ended up at this host, though its destination was not to, is
-//! closed as if it had never been: an address may have become the host's own a moment ago.
+//! and reported either way. Nothing is sent to an address that is this host's by its routes, though
+//! the core does not know it: the host may have got it a moment ago. A connection that ended up
+//! here all the same is closed as if it had never been.
 
 use std::net::SocketAddr;
 
@@ -20,6 +21,10 @@ impl Driver {
         to_host: bool,
         now: Instant,
     ) {
+        if !to_host && !portreeve_host::is_local(destination.ip()).is_ok_and(|local| !local) {
+            let event = HostEvent::Failed { flow: id, reason: DialFailure::HostAddress };
+            return self.core.handle_host_event(event, now);
+        }
         let options = DialOptions {
             // What goes to this host's own loopback cannot leave from elsewhere.
             bind_address: self.egress.bind_address(destination.is_ipv6()).filter(|_| !to_host),

@@ -9,7 +9,7 @@ mod departures;
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd};
 
 use mio::event::Event;
@@ -31,6 +31,8 @@ const WAITING: usize = 256;
 /// What the kernel may hold for one mapping while others have their turn. Its default is some 270
 /// small datagrams: less than arrives in the time a busy processor takes to come back.
 const RECEIVE_BUFFER: usize = 1 << 20;
+/// Destinations of one mapping that are not looked up again while they are in use.
+const AWAY: usize = 8;
 /// Longest echo reply, with the IP header that raw sockets put in front.
 const ECHO_BUFFER: usize = 65_536 + 64;
 
@@ -54,6 +56,8 @@ struct Mapping {
     id: FlowId,
     socket: Socket,
     outgoing: SendBatch,
+    /// Destinations that were seen not to be this host, the last one last.
+    away: VecDeque<IpAddr>,
     readable: bool,
     writable: bool,
     failed: bool,
@@ -163,6 +167,7 @@ impl Driver {
             id,
             socket,
             outgoing: SendBatch::new(),
+            away: VecDeque::new(),
             readable: false,
             writable: true,
             failed: false,
@@ -237,6 +242,25 @@ impl Driver {
             let cause = error.to_string();
             self.publish_event(&crate::event::Event::EchoForbidden { cause });
         }
+    }
+}
+
+impl Mapping {
+    /// Whether an address is none of this host's, asked of the kernel when it is new to this
+    /// mapping: the host may have got it a moment ago, and the core be told only soon.
+    fn leads_away(&mut self, destination: IpAddr) -> bool {
+        if self.away.contains(&destination) {
+            return true;
+        }
+        // Who cannot ask does not know, and then it stays closed.
+        let away = portreeve_host::is_local(destination).is_ok_and(|local| !local);
+        if away {
+            if self.away.len() == AWAY {
+                self.away.pop_front();
+            }
+            self.away.push_back(destination);
+        }
+        away
     }
 }
 

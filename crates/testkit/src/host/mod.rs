@@ -194,7 +194,9 @@ impl FakeHost {
                 let payload = payload.to_vec();
                 self.udp.received.push(ClientDatagram { publish, client, local, payload });
             }
-            HostDatagram::Mapped { flow, destination, hop_limit, may_fragment, payload } => {
+            HostDatagram::Mapped {
+                flow, destination, hop_limit, may_fragment, payload, ..
+            } => {
                 let payload = payload.to_vec();
                 self.world.depart(Departed { flow, destination, hop_limit, may_fragment, payload });
             }

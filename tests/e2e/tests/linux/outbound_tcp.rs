@@ -6,25 +6,13 @@ use std::time::{Duration, Instant};
 use portreeve::Egress;
 use portreeve_e2e::calls::{Caller as _, split};
 use portreeve_e2e::client::udp;
-use portreeve_e2e::internet::{Internet, Servers, nft};
+use portreeve_e2e::internet::{Internet, nft};
 use portreeve_e2e::library::Guest;
 use portreeve_e2e::machine::{User, eventually, has_tool};
-use portreeve_e2e::network::{Family, Network, isolated};
+use portreeve_e2e::network::{Family, isolated};
 use portreeve_e2e::run::{Run, Running};
 
 const MIB: u64 = 1 << 20;
-
-/// A port of the first server.
-fn at(family: Family, port: u16) -> SocketAddr {
-    (Internet::server(family, 1), port).into()
-}
-
-/// An internet with these services, and a guest that does as it is told.
-fn online(network: &Network, services: &[&str]) -> Option<(Internet, Servers, Running)> {
-    let internet = network.internet()?;
-    let servers = internet.serve(services);
-    Some((internet, servers, Run::usual().serve(&["hush"]).up()))
-}
 
 #[test]
 fn every_byte_both_ways_at_once() {
@@ -34,9 +22,15 @@ fn every_byte_both_ways_at_once() {
         for user in User::all() {
             let run = Run::by(user).serve(&[]).up();
             for family in Family::BOTH {
-                run.expect(&format!("tcp echo {} {}", at(family, 7), 8 * MIB), "8388608 ok Fin");
-                run.expect(&format!("tcp upload {} {}", at(family, 9), 8 * MIB), "8388608 ok");
-                run.expect(&format!("tcp download {}", at(family, 19)), "8388608 ok Fin");
+                run.expect(
+                    &format!("tcp echo {} {}", Internet::at(family, 7), 8 * MIB),
+                    "8388608 ok Fin",
+                );
+                run.expect(
+                    &format!("tcp upload {} {}", Internet::at(family, 9), 8 * MIB),
+                    "8388608 ok",
+                );
+                run.expect(&format!("tcp download {}", Internet::at(family, 19)), "8388608 ok Fin");
             }
             run.finish();
         }
@@ -46,11 +40,14 @@ fn every_byte_both_ways_at_once() {
 #[test]
 fn full_duplex_through_small_buffers() {
     isolated(|network| {
-        let Some((_internet, _servers, run)) = online(network, &["hush", "echo-small@7"]) else {
+        let Some((_internet, _servers, run)) =
+            Internet::with_guest(network, &["hush", "echo-small@7"])
+        else {
             return;
         };
-        let calls = Family::BOTH
-            .map(|family| run.begin(&format!("tcp echo {} {} small", at(family, 7), 2 * MIB)));
+        let calls = Family::BOTH.map(|family| {
+            run.begin(&format!("tcp echo {} {} small", Internet::at(family, 7), 2 * MIB))
+        });
         for call in calls {
             assert_eq!(run.answer(call), "2097152 ok Fin");
         }
@@ -62,13 +59,18 @@ fn full_duplex_through_small_buffers() {
 fn a_slow_end_slows_the_other_and_nothing_is_lost() {
     isolated(|network| {
         let services = ["hush", "slow-sink=2@9", "slow-source=2000000@19", "source=4000000@20"];
-        let Some((_internet, _servers, run)) = online(network, &services) else { return };
+        let Some((_internet, _servers, run)) = Internet::with_guest(network, &services) else {
+            return;
+        };
         let calls = Family::BOTH.map(|family| {
             [
-                (format!("tcp upload {} 8000000", at(family, 9)), "8000000 ok"),
-                (format!("tcp upload {} 2000000 pause=1", at(family, 9)), "2000000 ok"),
-                (format!("tcp download {}", at(family, 19)), "2000000 ok Fin"),
-                (format!("tcp download {} pause=2 small", at(family, 20)), "4000000 ok Fin"),
+                (format!("tcp upload {} 8000000", Internet::at(family, 9)), "8000000 ok"),
+                (format!("tcp upload {} 2000000 pause=1", Internet::at(family, 9)), "2000000 ok"),
+                (format!("tcp download {}", Internet::at(family, 19)), "2000000 ok Fin"),
+                (
+                    format!("tcp download {} pause=2 small", Internet::at(family, 20)),
+                    "4000000 ok Fin",
+                ),
             ]
             .map(|(order, wanted)| (run.begin(&order), wanted))
         });
@@ -83,14 +85,19 @@ fn a_slow_end_slows_the_other_and_nothing_is_lost() {
 fn half_closed_either_way_it_stays_half_open() {
     isolated(|network| {
         let services = ["answer=1000000@80", "half=1000000@81", "trickle=50@82"];
-        let Some((_internet, servers, run)) = online(network, &services) else { return };
+        let Some((_internet, servers, run)) = Internet::with_guest(network, &services) else {
+            return;
+        };
         for family in Family::BOTH {
             // The guest has said all, and is answered.
-            run.expect(&format!("tcp answer {} 500000", at(family, 80)), "1000000 ok Fin");
+            run.expect(
+                &format!("tcp answer {} 500000", Internet::at(family, 80)),
+                "1000000 ok Fin",
+            );
             servers.hear("answer@80 received 500000 ok");
-            run.expect(&format!("tcp answer {} 10", at(family, 82)), "50 ok Fin");
+            run.expect(&format!("tcp answer {} 10", Internet::at(family, 82)), "50 ok Fin");
             // The server has said all, and is answered.
-            run.expect(&format!("tcp after {} 700000", at(family, 81)), "1000000 ok Fin");
+            run.expect(&format!("tcp after {} 700000", Internet::at(family, 81)), "1000000 ok Fin");
             servers.hear("half@81 received 700000 ok");
         }
         run.finish();
@@ -101,13 +108,15 @@ fn half_closed_either_way_it_stays_half_open() {
 fn a_reset_is_a_reset_behind_what_was_said() {
     isolated(|network| {
         let services = ["reset-after=100000@80", "reset-on-byte@81", "hold@82"];
-        let Some((_internet, servers, run)) = online(network, &services) else { return };
+        let Some((_internet, servers, run)) = Internet::with_guest(network, &services) else {
+            return;
+        };
         for family in Family::BOTH {
-            let order = format!("tcp download {} word=x", at(family, 80));
+            let order = format!("tcp download {} word=x", Internet::at(family, 80));
             run.expect(&order, "100000 ok ECONNRESET");
-            let order = format!("tcp download {} word=x", at(family, 81));
+            let order = format!("tcp download {} word=x", Internet::at(family, 81));
             run.expect(&order, "0 ok ECONNRESET");
-            run.expect(&format!("tcp reset {}", at(family, 82)), "reset");
+            run.expect(&format!("tcp reset {}", Internet::at(family, 82)), "reset");
             servers.hear("hold@82 ended ConnectionReset");
         }
         run.finish();
@@ -118,9 +127,9 @@ fn a_reset_is_a_reset_behind_what_was_said() {
 #[test]
 fn a_syn_is_answered_when_the_server_has_answered() {
     isolated(|network| {
-        let Some((internet, _servers, run)) = online(network, &[]) else { return };
+        let Some((internet, _servers, run)) = Internet::with_guest(network, &[]) else { return };
         for family in Family::BOTH {
-            let to = at(family, 8080);
+            let to = Internet::at(family, 8080);
             // One connection fills the queue of a listener that counts from zero.
             let (listener, _filler) = internet.servers().run(|| {
                 let socket = socket2::Socket::new(
@@ -150,11 +159,12 @@ fn a_syn_is_answered_when_the_server_has_answered() {
 #[test]
 fn two_hundred_at_once() {
     isolated(|network| {
-        let Some((_internet, _servers, run)) = online(network, &["hush", "line@80"]) else {
+        let Some((_internet, _servers, run)) = Internet::with_guest(network, &["hush", "line@80"])
+        else {
             return;
         };
-        let calls =
-            Family::BOTH.map(|family| run.begin(&format!("tcp lines {} 100", at(family, 80))));
+        let calls = Family::BOTH
+            .map(|family| run.begin(&format!("tcp lines {} 100", Internet::at(family, 80))));
         for call in calls {
             assert_eq!(run.answer(call), "100 ok");
         }
@@ -171,7 +181,7 @@ fn the_tail_arrives_though_the_command_is_gone() {
             for user in User::all() {
                 let run = Run::by(user);
                 let program = run.guest_program();
-                let to = at(family, 9).to_string();
+                let to = Internet::at(family, 9).to_string();
                 let run = run.command(&[&program, "call", "tcp", "leave", &to, "8388608"]);
                 let outcome = run.outcome();
                 assert_eq!(outcome.code, Some(0), "{outcome:?}");
@@ -187,14 +197,15 @@ fn the_address_and_the_device_to_leave_by() {
         let Some(internet) = network.internet() else { return };
         let _servers = internet.serve(&["hush", "peer@80", "udp-peer@81"]);
         let seen = |run: &Running, family: Family| {
-            let seen = run.ask(&format!("tcp seen {}", at(family, 80)));
+            let seen = run.ask(&format!("tcp seen {}", Internet::at(family, 80)));
             let peer: SocketAddr = seen.split(' ').next().unwrap().parse().unwrap();
-            let datagram = run.ask(&format!("udp ask {} who", at(family, 81)));
+            let datagram = run.ask(&format!("udp ask {} who", Internet::at(family, 81)));
             assert_eq!(datagram.parse::<SocketAddr>().unwrap().ip(), peer.ip());
             peer.ip()
         };
         // The kernel's own choice, and what it would not choose.
-        let natural = Family::BOTH.map(|family| udp(at(family, 9)).local_addr().unwrap().ip());
+        let natural =
+            Family::BOTH.map(|family| udp(Internet::at(family, 9)).local_addr().unwrap().ip());
         let run = Run::usual().serve(&[]).up();
         for (family, natural) in Family::BOTH.into_iter().zip(natural) {
             assert_eq!(seen(&run, family), natural);
@@ -215,7 +226,7 @@ fn the_address_and_the_device_to_leave_by() {
         for (device, wanted) in [(Internet::DEVICE, "connected"), ("lo", "")] {
             for user in User::all() {
                 let run = Run::by(user).with(&["--bind-interface", device]).serve(&[]).up();
-                let order = format!("tcp connect {} within=1500", at(Family::V4, 80));
+                let order = format!("tcp connect {} within=1500", Internet::at(Family::V4, 80));
                 let (outcome, _) = run.ask_timed(&order);
                 assert!(outcome == "connected" || wanted.is_empty(), "{outcome}");
                 assert!(outcome != "connected" || !wanted.is_empty(), "by {device}");
@@ -236,7 +247,7 @@ fn a_narrow_path_is_found() {
         let _servers = internet.serve(&["hush", "echo@7"]);
         let run = Run::usual().serve(&[]).up();
         for family in Family::BOTH {
-            run.expect(&format!("tcp echo {} {MIB}", at(family, 7)), "1048576 ok Fin");
+            run.expect(&format!("tcp echo {} {MIB}", Internet::at(family, 7)), "1048576 ok Fin");
         }
         run.finish();
     });
@@ -251,7 +262,7 @@ fn a_narrow_path_is_found() {
         });
         let _servers = internet.serve(&["hush", "echo@7"]);
         let run = Run::usual().serve(&[]).up();
-        run.expect(&format!("tcp echo {} {MIB}", at(Family::V4, 7)), "1048576 ok Fin");
+        run.expect(&format!("tcp echo {} {MIB}", Internet::at(Family::V4, 7)), "1048576 ok Fin");
         run.finish();
     });
 }
@@ -271,11 +282,11 @@ fn nothing_is_kept_of_what_is_over() {
             let calls: Vec<_> = (0..20)
                 .flat_map(|_| {
                     [
-                        format!("tcp line {}", at(family, 80)),
-                        format!("tcp download {} word=x", at(family, 81)),
-                        format!("tcp reset {} n=1000", at(family, 82)),
-                        format!("tcp reset {}", at(family, 83)),
-                        format!("tcp connect {}", at(family, 84)),
+                        format!("tcp line {}", Internet::at(family, 80)),
+                        format!("tcp download {} word=x", Internet::at(family, 81)),
+                        format!("tcp reset {} n=1000", Internet::at(family, 82)),
+                        format!("tcp reset {}", Internet::at(family, 83)),
+                        format!("tcp connect {}", Internet::at(family, 84)),
                     ]
                 })
                 .map(|order| guest.begin(&order))

@@ -15,11 +15,6 @@ use portreeve_e2e::run::{Run, Running};
 /// None, one, what fits a packet of 1500, one more, what needs several, and the most there is.
 const SIZES: [usize; 7] = [0, 1, 1452, 1472, 1473, 9000, 65_507];
 
-/// A port of the first server.
-fn at(family: Family, port: u16) -> SocketAddr {
-    (Internet::server(family, 1), port).into()
-}
-
 fn guest() -> Running {
     Run::usual().serve(&["hush"]).up()
 }
@@ -34,7 +29,7 @@ fn every_size_there_and_back() {
                 let run = Run::by(user).with(&["--mtu", mtu]).serve(&["hush"]).up();
                 for family in Family::BOTH {
                     for size in SIZES {
-                        run.expect(&format!("udp echo {} {size}", at(family, 7)), "ok");
+                        run.expect(&format!("udp echo {} {size}", Internet::at(family, 7)), "ok");
                     }
                 }
                 run.finish();
@@ -49,7 +44,8 @@ fn what_the_path_says_comes_back() {
         let Some(_internet) = network.internet() else { return };
         let run = guest();
         for family in Family::BOTH {
-            let (outcome, took) = run.ask_timed(&format!("udp refused {}", at(family, 81)));
+            let (outcome, took) =
+                run.ask_timed(&format!("udp refused {}", Internet::at(family, 81)));
             assert_eq!(outcome, "ECONNREFUSED");
             assert!(took < 900, "{took} ms");
             for nowhere in [Nowhere::Unreachable, Nowhere::Prohibited] {
@@ -79,10 +75,10 @@ fn a_narrow_path_shrinks_the_guests_mtu() {
         let _servers = internet.serve(&["udp-echo@7", "udp-source@8"]);
         let run = guest();
         for family in Family::BOTH {
-            run.expect(&format!("udp mtu {} 1400", at(family, 7)), "1300");
-            run.expect(&format!("udp echo {} 1200 df", at(family, 7)), "ok");
+            run.expect(&format!("udp mtu {} 1400", Internet::at(family, 7)), "1300");
+            run.expect(&format!("udp echo {} 1200 df", Internet::at(family, 7)), "ok");
             for size in [1400, 5000, 65_507] {
-                run.expect(&format!("udp echo {} {size}", at(family, 7)), "ok");
+                run.expect(&format!("udp echo {} {size}", Internet::at(family, 7)), "ok");
             }
         }
         run.finish();
@@ -197,7 +193,7 @@ fn a_thousand_one_shot_datagrams_leave_nothing() {
         let Some(guest) = Guest::serve(limits, &["hush"]) else { return };
         let sockets = || guest.engine.driver_stats().unwrap().open_sockets;
         for family in Family::BOTH {
-            let call = guest.begin(&format!("udp sources {} 1000", at(family, 7)));
+            let call = guest.begin(&format!("udp sources {} 1000", Internet::at(family, 7)));
             let most = (0..50).map(|_| {
                 std::thread::sleep(Duration::from_millis(2));
                 sockets()
@@ -206,7 +202,7 @@ fn a_thousand_one_shot_datagrams_leave_nothing() {
             assert!(most <= 110, "{most} sockets");
             assert_eq!(guest.answer(call), "sent 1000");
             eventually("no socket is left", || sockets() == 0);
-            guest.expect(&format!("udp echo {} 10", at(family, 7)), "ok");
+            guest.expect(&format!("udp echo {} 10", Internet::at(family, 7)), "ok");
             eventually("no mapping is left", || guest.engine.flows().is_empty());
         }
         let counters = guest.engine.counters().unwrap();
@@ -228,7 +224,7 @@ fn datagrams_from_many_ports_keep_to_the_limit_of_files() {
             let to = mute.local_addr().unwrap();
             run.expect(&format!("udp sources {to} 3000"), "sent 3000");
         }
-        run.expect(&format!("udp echo {} 10", at(Family::V4, 7)), "ok");
+        run.expect(&format!("udp echo {} 10", Internet::at(Family::V4, 7)), "ok");
         let most = Limits::default().max_mappings + 64;
         let after = descriptors(run.id()).len();
         assert!(after <= before + most, "{before} and then {after}");

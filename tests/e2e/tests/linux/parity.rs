@@ -13,11 +13,6 @@ use portreeve_e2e::run::{Run, Running};
 
 const MIB: u64 = 1 << 20;
 
-/// A port of the first server.
-fn at(family: Family, port: u16) -> SocketAddr {
-    (Internet::server(family, 1), port).into()
-}
-
 /// An internet with services and names for them.
 struct World {
     _internet: Internet,
@@ -86,8 +81,11 @@ fn a_long_conversation() {
         let _servers = internet.serve(&services);
         let run = Run::usual().serve(&["hush"]).up();
         for family in Family::BOTH {
-            run.expect(&format!("tcp rounds {} 500", at(family, 7)), "500 ok");
-            run.expect(&format!("tcp answer {} 2000000", at(family, 80)), "4194304 ok Fin");
+            run.expect(&format!("tcp rounds {} 500", Internet::at(family, 7)), "500 ok");
+            run.expect(
+                &format!("tcp answer {} 2000000", Internet::at(family, 80)),
+                "4194304 ok Fin",
+            );
         }
         run.finish();
     });
@@ -100,8 +98,8 @@ fn a_server_with_upstreams() {
         let Some(internet) = network.internet() else { return };
         let _servers = internet.serve(&["hush", "line@80", "sink@81"]);
         let run = Run::usual().publish("0:90").publish("0:91").serve(&["hush"]).up();
-        run.expect(&format!("tcp proxy {} 90", at(Family::V4, 80)), "proxying");
-        run.expect(&format!("tcp proxy {} 91", at(Family::V6, 81)), "proxying");
+        run.expect(&format!("tcp proxy {} 90", Internet::at(Family::V4, 80)), "proxying");
+        run.expect(&format!("tcp proxy {} 91", Internet::at(Family::V6, 81)), "proxying");
         for family in Family::BOTH {
             let (lines, sink) = (run.tcp(90, family), run.tcp(91, family));
             std::thread::scope(|scope| {
@@ -127,9 +125,10 @@ fn guests_of_one_family() {
         {
             for user in User::all() {
                 let run = Run::by(user).etc(&world.etc).with(&[option]).serve(&["hush"]).up();
-                run.expect(&format!("tcp line {}", at(has, 80)), "hello");
-                run.expect(&format!("udp echo {} 3000", at(has, 81)), "ok");
-                let (outcome, _) = run.ask_timed(&format!("tcp connect {}", at(lacks, 80)));
+                run.expect(&format!("tcp line {}", Internet::at(has, 80)), "hello");
+                run.expect(&format!("udp echo {} 3000", Internet::at(has, 81)), "ok");
+                let (outcome, _) =
+                    run.ask_timed(&format!("tcp connect {}", Internet::at(lacks, 80)));
                 assert_eq!(outcome, "ENETUNREACH");
                 // The name server outside is of the family that the guest may lack.
                 let name = if has == Family::V4 { "four.test" } else { "six.test" };
@@ -161,7 +160,7 @@ fn addresses_of_ones_own_choice() {
         for (family, address, gateway) in
             [(Family::V4, "10.9.8.7", "10.9.8.1"), (Family::V6, "fd00:9:8::7", "fd00:9:8::1")]
         {
-            let seen = run.ask(&format!("tcp seen {}", at(family, 80)));
+            let seen = run.ask(&format!("tcp seen {}", Internet::at(family, 80)));
             let own: SocketAddr = seen.rsplit(' ').next().unwrap().parse().unwrap();
             assert_eq!(own.ip().to_string(), address);
             assert_eq!(resolver(&run, family).to_string(), gateway);

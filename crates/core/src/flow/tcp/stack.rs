@@ -5,11 +5,11 @@
 //! is guarded: a panic ends that flow and no other. Demultiplexing, windows beyond the edge, MAC
 //! addresses and checksums are dealt with before and behind it.
 
+mod device;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
-use smoltcp::phy::{Checksum, ChecksumCapabilities, Device, DeviceCapabilities, Medium};
-use smoltcp::phy::{RxToken, TxToken};
 use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State};
 use smoltcp::time::Instant as StackInstant;
 use smoltcp::wire::{HardwareAddress, IpEndpoint, IpListenEndpoint};
@@ -19,6 +19,7 @@ use portreeve_wire::FlowKey;
 use super::sequence::seed_for;
 use crate::limits::{POOLED_STACKS, RING_IDLE, TCP_CLOCK_RATE};
 use crate::rings::{LeaseId, Ring, RingSource};
+use device::FlowDevice;
 use portreeve_types::Instant;
 
 /// smoltcp panicked within one flow, which must now end.
@@ -341,70 +342,6 @@ fn interface(random_seed: u64) -> Interface {
     // Which addresses are ours is the flow table's business, not smoltcp's.
     interface.set_any_ip(true);
     interface
-}
-
-/// One packet in, or one packet out.
-struct FlowDevice<'a> {
-    receive: Option<&'a [u8]>,
-    transmit: Option<&'a mut [u8]>,
-    sent: usize,
-}
-
-impl Device for FlowDevice<'_> {
-    type RxToken<'b>
-        = Packet<'b>
-    where
-        Self: 'b;
-    type TxToken<'b>
-        = Space<'b>
-    where
-        Self: 'b;
-
-    fn receive(&mut self, _now: StackInstant) -> Option<(Packet<'_>, Space<'_>)> {
-        let packet = Packet(self.receive.take()?);
-        let space = Space { out: self.transmit.as_deref_mut()?, sent: &mut self.sent };
-        Some((packet, space))
-    }
-
-    fn transmit(&mut self, _now: StackInstant) -> Option<Space<'_>> {
-        // One packet per call: the link takes one frame at a time.
-        if self.sent != 0 {
-            return None;
-        }
-        Some(Space { out: self.transmit.as_deref_mut()?, sent: &mut self.sent })
-    }
-
-    fn capabilities(&self) -> DeviceCapabilities {
-        let mut capabilities = DeviceCapabilities::default();
-        capabilities.medium = Medium::Ip;
-        // The flow's own segment size keeps packets within the link's MTU; where the link cuts
-        // super-segments itself this is what they may grow to.
-        capabilities.max_transmission_unit = 65_535;
-        let mut checksum = ChecksumCapabilities::ignored();
-        checksum.ipv4 = Checksum::Tx;
-        capabilities.checksum = checksum;
-        capabilities
-    }
-}
-
-struct Packet<'a>(&'a [u8]);
-
-impl RxToken for Packet<'_> {
-    fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
-        f(self.0)
-    }
-}
-
-struct Space<'a> {
-    out: &'a mut [u8],
-    sent: &'a mut usize,
-}
-
-impl TxToken for Space<'_> {
-    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        *self.sent = len;
-        f(&mut self.out[..len])
-    }
 }
 
 #[cfg(test)]

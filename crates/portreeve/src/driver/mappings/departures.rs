@@ -19,6 +19,7 @@ pub(in crate::driver) struct Departing<'a> {
     pub(in crate::driver) destination: SocketAddr,
     pub(in crate::driver) hop_limit: Option<u8>,
     pub(in crate::driver) may_fragment: bool,
+    pub(in crate::driver) to_host: bool,
     pub(in crate::driver) payload: &'a [u8],
 }
 
@@ -34,6 +35,11 @@ impl Driver {
         let Some(mapping) = self.mappings.get_mut(out.flow) else {
             return self.answer_for_missing(out, now);
         };
+        if !out.to_host && !mapping.leads_away(out.destination.ip()) {
+            let (flow, destination) = (out.flow, out.destination);
+            self.core.handle_host_event(HostEvent::NotSent { flow, destination }, now);
+            return self.report(out, Unreachable::Prohibited, now);
+        }
         match &mapping.socket {
             Socket::Udp(_) => {
                 if mapping.outgoing.len() >= WAITING {
@@ -116,6 +122,10 @@ impl Driver {
             DialFailure::NetworkUnreachable => Unreachable::Network,
             _ => Unreachable::Host,
         };
+        self.report(out, kind, now);
+    }
+
+    fn report(&mut self, out: &Departing<'_>, kind: Unreachable, now: Instant) {
         let Departing { flow, destination, payload, .. } = *out;
         let error = ErrorKind::Unreachable(kind);
         let report = Undeliverable { flow, destination, error, reporter: None, payload };
