@@ -14,11 +14,13 @@ pub struct LinkOffloads {
     pub tso4: bool,
     /// TCP super-segments over IPv6 are accepted.
     pub tso6: bool,
+    /// Several UDP datagrams of one flow are accepted in one frame (USO). Takes partial checksums.
+    pub uso: bool,
 }
 
 impl LinkOffloads {
     /// A link that takes only complete frames.
-    pub const NONE: Self = Self { checksum: false, tso4: false, tso6: false };
+    pub const NONE: Self = Self { checksum: false, tso4: false, tso6: false, uso: false };
 }
 
 /// Configuration of an [`Engine`](crate::Engine).

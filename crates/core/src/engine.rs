@@ -142,6 +142,7 @@ impl Engine {
                 addressing.gateway_mac.0,
                 addressing.guest_mac.map(|mac| mac.0),
                 addressing.mtu,
+                config.link,
                 limits.control_frames,
                 limits.datagram_queue_bytes,
                 // The low half is meant: where identifications start.

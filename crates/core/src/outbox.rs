@@ -1,8 +1,8 @@
 //! Frames for the guest that do not come from a TCP socket, and the headers around all that do.
 //!
 //! Owns two bounded queues: complete small frames (answers of the gateway, resets, ICMP errors) and
-//! datagrams on their way to the guest, which are cut into fragments only as the link takes them.
-//! Knows the two hardware addresses. Never decides what is sent.
+//! datagrams on their way to the guest (`datagrams.rs`), which become frames only as the link takes
+//! them. Knows the two hardware addresses. Never decides what is sent.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -13,10 +13,13 @@ use portreeve_wire::packet::{
     DEFAULT_HOP_LIMIT, IPV4_HEADER_LEN, IPV6_HEADER_LEN, IpHeader, Protocol,
 };
 use portreeve_wire::tcp::{ControlSegment, TCP_HEADER_LEN, TcpHeader};
-use portreeve_wire::udp::{self, UDP_HEADER_LEN};
 use portreeve_wire::{FlowKey, VIRTIO_NET_HDR_LEN, VirtioNetHdr};
 
-use crate::fragment::Pieces;
+use crate::config::LinkOffloads;
+
+mod datagrams;
+
+use datagrams::{Datagrams, Written};
 
 /// Where the IP packet starts in a frame buffer.
 pub(crate) const PACKET_OFFSET: usize = VIRTIO_NET_HDR_LEN + ETHERNET_HEADER_LEN;
@@ -25,32 +28,24 @@ pub(crate) const PACKET_OFFSET: usize = VIRTIO_NET_HDR_LEN + ETHERNET_HEADER_LEN
 pub(crate) struct Outbox {
     gateway_mac: [u8; 6],
     pub(crate) guest_mac: Option<[u8; 6]>,
-    mtu: usize,
     frames: VecDeque<Vec<u8>>,
     max_frames: usize,
-    spare: Vec<Vec<u8>>,
-    datagrams: VecDeque<Datagram>,
-    datagram_bytes: usize,
-    max_datagram_bytes: usize,
-    identification: u32,
+    spare: Spare,
+    datagrams: Datagrams,
     /// Frames that found the queue full.
     pub(crate) overflow: u64,
 }
 
-struct Datagram {
-    source: IpAddr,
-    destination: IpAddr,
-    protocol: u8,
-    /// Everything behind the IP header.
-    bytes: Vec<u8>,
-    pieces: Pieces,
-}
+/// Buffers that have done their work and wait for more.
+#[derive(Default)]
+struct Spare(Vec<Vec<u8>>);
 
 impl Outbox {
     pub(crate) fn new(
         gateway_mac: [u8; 6],
         guest_mac: Option<[u8; 6]>,
         mtu: u16,
+        link: LinkOffloads,
         max_frames: usize,
         max_datagram_bytes: usize,
         identification: u32,
@@ -58,14 +53,10 @@ impl Outbox {
         Self {
             gateway_mac,
             guest_mac,
-            mtu: usize::from(mtu),
             frames: VecDeque::new(),
             max_frames,
-            spare: Vec::new(),
-            datagrams: VecDeque::new(),
-            datagram_bytes: 0,
-            max_datagram_bytes,
-            identification,
+            spare: Spare::default(),
+            datagrams: Datagrams::new(mtu, link, max_datagram_bytes, identification),
             overflow: 0,
         }
     }
@@ -73,7 +64,7 @@ impl Outbox {
     /// Distance from the start of the Ethernet frame to `offset` within the packet, as the
     /// virtio-net header counts.
     pub(crate) fn ethernet_offset(&self, offset: usize) -> u16 {
-        u16::try_from(ETHERNET_HEADER_LEN + offset).unwrap_or(u16::MAX)
+        ethernet_offset(offset)
     }
 
     /// Puts both headers in front of the packet that stands at [`PACKET_OFFSET`] and returns the
@@ -167,53 +158,27 @@ impl Outbox {
 
     /// Bytes of datagrams that may still be queued.
     pub(crate) fn datagram_room(&self) -> usize {
-        self.max_datagram_bytes.saturating_sub(self.datagram_bytes)
+        self.datagrams.room()
     }
 
     /// Queues a datagram from `key.remote` to `key.guest`; `false` when there is no room.
     pub(crate) fn datagram(&mut self, key: &FlowKey, payloads: [&[u8]; 2]) -> bool {
-        let length = UDP_HEADER_LEN + payloads[0].len() + payloads[1].len();
-        if length > self.datagram_room() || length > 65_535 - IPV4_HEADER_LEN {
-            return false;
-        }
-        let mut bytes = self.spare.pop().unwrap_or_default();
-        bytes.clear();
-        bytes.resize(UDP_HEADER_LEN, 0);
-        bytes.extend_from_slice(payloads[0]);
-        bytes.extend_from_slice(payloads[1]);
-        let (header, payload) = bytes.split_at_mut(UDP_HEADER_LEN);
-        udp::emit_header(
-            (key.remote.ip(), key.remote.port()),
-            (key.guest.ip(), key.guest.port()),
-            payload,
-            header,
-        );
-        self.queue(key.remote.ip(), key.guest.ip(), Protocol::UDP, bytes);
-        true
+        self.datagrams.udp(key, payloads, &mut self.spare)
     }
 
     /// Queues an echo message from `source` for the guest's socket; `false` when there is no room.
     pub(crate) fn echo(&mut self, source: IpAddr, guest: SocketAddr, message: &[u8]) -> bool {
-        if message.len() > self.datagram_room() || message.len() > 65_535 - IPV4_HEADER_LEN {
+        if !self.datagrams.has_room(message.len()) {
             return false;
         }
-        let mut bytes = self.spare.pop().unwrap_or_default();
-        bytes.clear();
+        let mut bytes = self.spare.take();
         bytes.extend_from_slice(message);
         if !icmp::set_echo_identifier(source, guest.ip(), guest.port(), &mut bytes) {
             return false;
         }
         let protocol = if source.is_ipv6() { Protocol::ICMPV6 } else { Protocol::ICMP };
-        self.queue(source, guest.ip(), protocol, bytes);
+        self.datagrams.message(source, guest.ip(), protocol, bytes);
         true
-    }
-
-    fn queue(&mut self, source: IpAddr, destination: IpAddr, protocol: u8, bytes: Vec<u8>) {
-        self.identification = self.identification.wrapping_add(1);
-        let v6 = destination.is_ipv6();
-        let pieces = Pieces::new(bytes.len(), self.mtu, v6, self.identification);
-        self.datagram_bytes += bytes.len();
-        self.datagrams.push_back(Datagram { source, destination, protocol, bytes, pieces });
     }
 
     /// Forgets everything that waits; the next guest has this hardware address, if any is known.
@@ -221,7 +186,6 @@ impl Outbox {
         self.guest_mac = mac;
         self.frames.clear();
         self.datagrams.clear();
-        self.datagram_bytes = 0;
     }
 
     /// Whether anything waits.
@@ -234,36 +198,13 @@ impl Outbox {
         if let Some(ready) = self.frames.pop_front() {
             frame[..ready.len()].copy_from_slice(&ready);
             let length = ready.len();
-            self.spare(ready);
+            self.spare.keep(ready);
             return length;
         }
-        let Some(front) = self.datagrams.front_mut() else { return 0 };
-        let Some((range, fragment)) = front.pieces.next() else {
-            if let Some(done) = self.datagrams.pop_front() {
-                self.datagram_bytes -= done.bytes.len();
-                self.spare(done.bytes);
-            }
-            return self.poll(frame);
-        };
-        let header = IpHeader {
-            source: front.source,
-            destination: front.destination,
-            protocol: front.protocol,
-            hop_limit: DEFAULT_HOP_LIMIT,
-            payload_len: range.len(),
-            fragment,
-        };
-        header.emit(&mut frame[PACKET_OFFSET..]);
-        let at = PACKET_OFFSET + header.len();
-        frame[at..at + range.len()].copy_from_slice(&front.bytes[range.clone()]);
-        let (packet_len, v6) = (header.len() + range.len(), header.destination.is_ipv6());
-        if front.pieces.is_done()
-            && let Some(done) = self.datagrams.pop_front()
-        {
-            self.datagram_bytes -= done.bytes.len();
-            self.spare(done.bytes);
+        match self.datagrams.poll(&mut frame[PACKET_OFFSET..], &mut self.spare) {
+            Some(Written { length, v6, offload }) => self.finish(frame, length, v6, &offload),
+            None => 0,
         }
-        self.finish(frame, packet_len, v6, &VirtioNetHdr::default())
     }
 
     /// As [`Outbox::poll`], but only frames that name their destination themselves: what may leave
@@ -288,17 +229,29 @@ impl Outbox {
             self.overflow += 1;
             return None;
         }
-        let mut buffer = self.spare.pop().unwrap_or_default();
-        buffer.clear();
+        let mut buffer = self.spare.take();
         buffer.resize(length, 0);
         Some(buffer)
     }
+}
 
-    fn spare(&mut self, buffer: Vec<u8>) {
-        if self.spare.len() < SPARE_BUFFERS && buffer.capacity() <= SPARE_BUFFER_LEN {
-            self.spare.push(buffer);
+impl Spare {
+    /// An empty buffer.
+    fn take(&mut self) -> Vec<u8> {
+        let mut buffer = self.0.pop().unwrap_or_default();
+        buffer.clear();
+        buffer
+    }
+
+    fn keep(&mut self, buffer: Vec<u8>) {
+        if self.0.len() < SPARE_BUFFERS && buffer.capacity() <= SPARE_BUFFER_LEN {
+            self.0.push(buffer);
         }
     }
+}
+
+fn ethernet_offset(offset: usize) -> u16 {
+    u16::try_from(ETHERNET_HEADER_LEN + offset).unwrap_or(u16::MAX)
 }
 
 fn is_addressed(ready: &[u8]) -> bool {

@@ -57,7 +57,11 @@ impl<'a> Finished<'a> {
             return Err(invalid("a checksum beyond the end of the frame"));
         }
         // The field holds the pseudo-header's sum and is summed up with the rest.
-        let value = checksum::finish(checksum::sum(&frame[start..]));
+        let value = match checksum::finish(checksum::sum(&frame[start..])) {
+            // RFC 768: zero means "no checksum". All ones sum up to the same, in TCP too.
+            0 => u16::MAX,
+            value => value,
+        };
         Ok(Self {
             before: &frame[..at],
             checksum: value.to_be_bytes(),
@@ -94,4 +98,26 @@ pub(crate) fn received_header(vouched: bool) -> [u8; VIRTIO_NET_HDR_LEN] {
 
 pub(crate) fn invalid(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checksum_that_comes_out_as_zero_is_sent_as_all_ones() {
+        let capabilities = Capabilities {
+            checksum_offload: true,
+            tso4: false,
+            tso6: false,
+            uso: false,
+            mtu: 1500,
+        };
+        let header = VirtioNetHdr { needs_csum: true, csum_offset: 2, ..VirtioNetHdr::default() };
+        let mut frame = [0; VIRTIO_NET_HDR_LEN + 6];
+        header.emit(&mut frame);
+        frame[VIRTIO_NET_HDR_LEN..].copy_from_slice(&[0x12, 0x34, 0, 0, 0xed, 0xcb]);
+        let finished = Finished::new(&frame, &capabilities, 1514).unwrap();
+        assert_eq!(finished.pieces().concat(), [0x12, 0x34, 0xff, 0xff, 0xed, 0xcb]);
+    }
 }

@@ -146,6 +146,7 @@ impl EngineBuilder {
                 checksum: capabilities.checksum_offload,
                 tso4: capabilities.tso4,
                 tso6: capabilities.tso6,
+                uso: capabilities.uso,
             },
             seed: [half(0), half(8)],
         };

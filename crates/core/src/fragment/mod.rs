@@ -56,6 +56,11 @@ impl Pieces {
         Some((range, fragment))
     }
 
+    /// Whether it is one packet that needs no fragments.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.step >= self.length
+    }
+
     /// Whether the last stretch has been given out.
     pub(crate) fn is_done(&self) -> bool {
         self.done

@@ -1,7 +1,8 @@
 //! The guest's network card: what frames must look like, and the work that offloads leave to it.
 //!
 //! Owns the judgement of every frame that the engine hands out: one that no real card, kernel or
-//! guest would take ends the test. Cuts super-segments as a card would, and makes them.
+//! guest would take ends the test. Cuts super-segments and joined datagrams as a card would, and
+//! makes the former.
 
 use std::net::IpAddr;
 
@@ -9,7 +10,7 @@ use portreeve_core::LinkOffloads;
 use portreeve_wire::ethernet::{BROADCAST, ETHERNET_HEADER_LEN, EtherType, EthernetHeader};
 use portreeve_wire::packet::{IpPacket, Protocol};
 use portreeve_wire::tcp::{TCP_CHECKSUM_OFFSET, TcpHeader};
-use portreeve_wire::udp::UdpHeader;
+use portreeve_wire::udp::{UDP_CHECKSUM_OFFSET, UDP_HEADER_LEN, UdpHeader};
 use portreeve_wire::{GsoType, VIRTIO_NET_HDR_LEN, VirtioNetHdr, checksum, icmp};
 
 use crate::packet::ethernet;
@@ -67,7 +68,7 @@ impl Nic {
                 vec![complete(&link, packet, &ip)]
             }
             GsoType::Tcp4 | GsoType::Tcp6 => self.cut(&link, packet, &ip)?,
-            GsoType::UdpL4 => return Err("a UDP super-segment".to_owned()),
+            GsoType::UdpL4 => self.cut_datagrams(&link, packet, &ip)?,
         };
         Ok(packets.into_iter().map(|packet| Arrived { header, packet }).collect())
     }
@@ -77,18 +78,24 @@ impl Nic {
         let upper = &packet[ip.payload.clone()];
         if link.needs_csum {
             ensure(self.offers.checksum, "a partial checksum that the link does not take")?;
-            ensure(ip.protocol == Protocol::TCP, "a partial checksum on something else than TCP")?;
+            ensure(ip.fragment.is_none(), "a partial checksum on a fragment")?;
+            let offset =
+                checksum_offset(ip.protocol).ok_or("a partial checksum on neither TCP nor UDP")?;
             ensure(
                 usize::from(link.csum_start) == ETHERNET_HEADER_LEN + ip.payload.start
-                    && link.csum_offset == TCP_CHECKSUM_OFFSET,
+                    && link.csum_offset == offset,
                 "the checksum's place is wrong",
             )?;
-            let sum =
-                checksum::pseudo_header(ip.source, ip.destination, Protocol::TCP, upper.len());
+            let at = usize::from(offset);
+            let sum = checksum::pseudo_header(ip.source, ip.destination, ip.protocol, upper.len());
             ensure(
-                upper[16..18] == checksum::fold(sum).to_be_bytes(),
+                upper.get(at..at + 2) == Some(&checksum::fold(sum).to_be_bytes()),
                 "the partial checksum is not the pseudo-header's",
             )?;
+            if ip.protocol == Protocol::UDP {
+                let header = UdpHeader::parse(upper).ok_or("a malformed UDP header")?;
+                ensure(header.payload.end == upper.len(), "the UDP length does not fit")?;
+            }
             return Ok(());
         }
         ensure(link.gso == GsoType::None, "a super-segment without a partial checksum")?;
@@ -144,11 +151,45 @@ impl Nic {
                 piece[tcp + 13] &= !0x09;
             }
             set_length(&mut piece, ip);
-            fill_tcp_checksum(&mut piece, ip);
+            fill_checksum(&mut piece, ip);
             out.push(piece);
             at = end;
         }
         Ok(out)
+    }
+
+    /// Cuts a frame of several datagrams, as strictly as Linux does and stricter where it would
+    /// put up with senders that waste its time.
+    fn cut_datagrams(
+        &self,
+        link: &VirtioNetHdr,
+        packet: &[u8],
+        ip: &IpPacket,
+    ) -> Result<Vec<Vec<u8>>, String> {
+        ensure(self.offers.uso, "joined datagrams that the link does not take")?;
+        ensure(ip.protocol == Protocol::UDP, "joined datagrams that are not UDP")?;
+        ensure(packet.len() <= 65_535, "longer than a packet can be")?;
+        let udp = ip.payload.start;
+        let headers = udp + UDP_HEADER_LEN;
+        let size = usize::from(link.gso_size);
+        ensure(size != 0 && packet.len() - headers > size, "nothing to cut")?;
+        ensure(
+            usize::from(link.hdr_len) == ETHERNET_HEADER_LEN + headers,
+            "hdr_len is not the length of the headers",
+        )?;
+        ensure(headers + size <= self.mtu, "the cut datagrams are larger than the MTU")?;
+        let payloads = packet[headers..].chunks(size);
+        ensure(payloads.len() <= UDP_MAX_SEGMENTS, "more datagrams than Linux cuts")?;
+        let cut = payloads.map(|payload| {
+            let mut piece = packet[..headers].to_vec();
+            piece.extend_from_slice(payload);
+            let length = (UDP_HEADER_LEN + payload.len()) as u16;
+            piece[udp + 4..udp + 6].copy_from_slice(&length.to_be_bytes());
+            set_length(&mut piece, ip);
+            fill_checksum(&mut piece, ip);
+            piece
+        });
+        Ok(cut.collect())
     }
 
     /// Makes a frame of a packet, with what the link may leave unfinished left unfinished.
@@ -205,7 +246,7 @@ pub fn framed(link: &VirtioNetHdr, frame: &[u8]) -> Vec<u8> {
 fn complete(link: &VirtioNetHdr, packet: &[u8], ip: &IpPacket) -> Vec<u8> {
     let mut packet = packet.to_vec();
     if link.needs_csum {
-        fill_tcp_checksum(&mut packet, ip);
+        fill_checksum(&mut packet, ip);
     }
     packet
 }
@@ -231,13 +272,31 @@ fn set_length(packet: &mut [u8], ip: &IpPacket) {
     }
 }
 
-pub(crate) fn fill_tcp_checksum(packet: &mut [u8], ip: &IpPacket) {
+/// Completes the checksum of a TCP segment or UDP datagram.
+pub(crate) fn fill_checksum(packet: &mut [u8], ip: &IpPacket) {
+    let Some(at) = checksum_offset(ip.protocol).map(usize::from) else { return };
     let upper = &mut packet[ip.payload.start..];
-    upper[16..18].fill(0);
-    let sum = checksum::pseudo_header(ip.source, ip.destination, Protocol::TCP, upper.len())
+    upper[at..at + 2].fill(0);
+    let sum = checksum::pseudo_header(ip.source, ip.destination, ip.protocol, upper.len())
         + checksum::sum(upper);
-    upper[16..18].copy_from_slice(&checksum::finish(sum).to_be_bytes());
+    let value = match checksum::finish(sum) {
+        // RFC 768: zero would mean "none".
+        0 if ip.protocol == Protocol::UDP => u16::MAX,
+        value => value,
+    };
+    upper[at..at + 2].copy_from_slice(&value.to_be_bytes());
 }
+
+const fn checksum_offset(protocol: u8) -> Option<u16> {
+    match protocol {
+        Protocol::TCP => Some(TCP_CHECKSUM_OFFSET),
+        Protocol::UDP => Some(UDP_CHECKSUM_OFFSET),
+        _ => None,
+    }
+}
+
+/// Linux before 6.10 cuts no more.
+const UDP_MAX_SEGMENTS: usize = 64;
 
 fn ensure(holds: bool, otherwise: &str) -> Result<(), String> {
     if holds { Ok(()) } else { Err(otherwise.to_owned()) }

@@ -150,7 +150,7 @@ impl GuestTcp {
         }
         if header.syn && connection.segment.is_some() {
             tcp::set_max_segment_size(&mut packet[parsed.payload.clone()], SUPER_SEGMENT);
-            nic::fill_tcp_checksum(&mut packet, parsed);
+            nic::fill_checksum(&mut packet, parsed);
         }
         if connection.awaits_only_fin_ack(&header, parsed.payload.len()) {
             return;
@@ -354,7 +354,7 @@ impl GuestTcp {
                 let size = u16::try_from(size).unwrap_or(u16::MAX);
                 tcp::set_max_segment_size(&mut packet[parsed.payload.clone()], size);
             }
-            nic::fill_tcp_checksum(&mut packet, &parsed);
+            nic::fill_checksum(&mut packet, &parsed);
             if let Some(connection) = self.connections.get_mut(&ends) {
                 let length = (parsed.payload.len() - header.header_len) as u32
                     + u32::from(header.syn)

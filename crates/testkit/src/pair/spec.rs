@@ -39,7 +39,7 @@ impl PairSpec {
     /// With every offload, both ways.
     #[must_use]
     pub fn offloaded(mut self) -> Self {
-        self.guest.offers = LinkOffloads { checksum: true, tso4: true, tso6: true };
+        self.guest.offers = LinkOffloads { checksum: true, tso4: true, tso6: true, uso: true };
         self.guest.super_segments = true;
         self
     }
