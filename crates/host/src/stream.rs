@@ -165,14 +165,9 @@ impl Stream {
     /// # Errors
     /// When the socket is not TCP or not connected.
     pub fn peer_is_local(&self) -> io::Result<bool> {
-        let peer = match self.dialled {
-            Some(address) => address,
-            None => {
-                let peer =
-                    rustix::net::getpeername(&self.fd)?.ok_or(io::ErrorKind::NotConnected)?;
-                sys::inet_addr(peer)?
-            }
-        };
+        // Not what was dialled: the wildcard, for one, becomes loopback.
+        let peer = rustix::net::getpeername(&self.fd)?.ok_or(io::ErrorKind::NotConnected)?;
+        let peer = sys::inet_addr(peer)?;
         Ok(peer.ip().is_loopback() || peer.ip() == self.local_addr()?.ip())
     }
 

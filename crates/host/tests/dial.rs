@@ -10,7 +10,7 @@ use std::net::{IpAddr, TcpListener};
 use std::time::Duration;
 
 use namespace::{Chain, Namespace};
-use portreeve_host::{DialOptions, HostError, Refusal, Stream, dial};
+use portreeve_host::{DialOptions, HostError, Refusal, Stream, dial, is_local};
 use readiness::wait_writable;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::sockopt;
@@ -169,15 +169,12 @@ fn a_connection_to_this_host_is_told() {
     let address = format!("0.0.0.0:{}", listener.local_addr().unwrap().port());
     let stream = chain.near.run(|| connect(&address, &DialOptions::default())).unwrap();
     assert!(stream.peer_is_local().unwrap(), "the wildcard is loopback");
-    // From one address of this host to another.
+    // From one address of this host to another, the routes know before the dial.
     chain.near.address("n0", "10.1.0.9/24");
-    for (source, to) in [("127.0.0.1", "127.0.0.2"), ("10.1.0.9", "10.1.0.1")] {
-        let from = DialOptions { bind_address: Some(ip(source)), ..DialOptions::default() };
-        let address = address.replace("0.0.0.0", to);
-        let stream = chain.near.run(|| {
-            let stream = connect(&address, &from).unwrap();
-            stream.peer_is_local().unwrap()
-        });
-        assert!(stream, "{source} to {to}");
+    for to in ["127.0.0.2", "10.1.0.1", "10.1.0.9", "fd01::1"] {
+        assert!(chain.near.run(|| is_local(ip(to))).unwrap(), "{to}");
+    }
+    for to in ["10.1.0.2", "10.2.0.2", "fd01::2"] {
+        assert!(!chain.near.run(|| is_local(ip(to))).unwrap(), "{to}");
     }
 }
