@@ -52,6 +52,12 @@ pub(crate) enum Command {
     /// says what would change that, and the guest is a TCP/IP stack in this process. Exit status:
     /// 0 when every check passed, 1 when one did not, 125 when there was nothing to check.
     Demo(DemoArgs),
+    /// Say what this machine gives `portreeve run`, what is missing, and how to get it
+    ///
+    /// Tries what can be tried, changes nothing, and sends nothing but one question to each of
+    /// this machine's name servers. Exit status: 0 when `portreeve run` works, perhaps with less
+    /// than it could have; 1 when something is missing without which it does not.
+    Doctor(DoctorArgs),
     /// The demonstration's server
     #[command(name = "__demo-guest", hide = true)]
     DemoGuest {
@@ -68,6 +74,13 @@ pub(crate) struct DemoArgs {
     /// Move little: for tests
     #[arg(long, hide = true)]
     pub(crate) quick: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Print one JSON object, for programs: see docs/manual/doctor.md
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

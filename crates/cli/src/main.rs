@@ -8,6 +8,7 @@
 mod args;
 mod auto_publish;
 mod demo;
+mod doctor;
 mod report;
 mod run;
 
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
     let result = match command {
         Command::Run(args) => run::run(*args),
         Command::Demo(args) => demo::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::DemoGuest { bytes } => demo::serve_as_guest(bytes),
     };
     match result {
