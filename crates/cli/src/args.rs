@@ -19,7 +19,7 @@ pub(crate) const OUR_FAILURE: u8 = 125;
 
 /// A user-space network engine for microVMs, namespaces and sandboxes.
 #[derive(Debug, Parser)]
-#[command(name = "portreeve", version, about, propagate_version = true)]
+#[command(name = "portreeve", version, propagate_version = true)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -58,6 +58,20 @@ pub(crate) enum Command {
     /// this machine's name servers. Exit status: 0 when `portreeve run` works, perhaps with less
     /// than it could have; 1 when something is missing without which it does not.
     Doctor(DoctorArgs),
+    /// Write a shell's completions to standard output
+    ///
+    /// bash: `source <(portreeve completions bash)`. zsh: write it to a file `_portreeve` in a
+    /// directory of $fpath. fish: write it to ~/.config/fish/completions/portreeve.fish.
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Write the manual page to standard output, or one for each command to a directory
+    Man {
+        /// The directory, which is made if need be: portreeve.1, portreeve-run.1 and so on
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
     /// The demonstration's server
     #[command(name = "__demo-guest", hide = true)]
     DemoGuest {
@@ -129,6 +143,14 @@ pub(crate) struct RunArgs {
         value_name = "CMD"
     )]
     pub(crate) command: Vec<OsString>,
+}
+
+/// A shell that completes the words of a command line.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Shell {
+    Bash,
+    Zsh,
+    Fish,
 }
 
 /// Source of published connections, as the guest sees it.

@@ -9,6 +9,7 @@ mod args;
 mod auto_publish;
 mod demo;
 mod doctor;
+mod manual;
 mod report;
 mod run;
 
@@ -27,6 +28,8 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(*args),
         Command::Demo(args) => demo::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man { out } => manual::man(out.as_deref()),
         Command::DemoGuest { bytes } => demo::serve_as_guest(bytes),
     };
     match result {
