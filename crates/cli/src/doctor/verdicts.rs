@@ -132,7 +132,7 @@ fn open_files((soft, hard): (u64, u64)) -> Check {
     let fix = format!(
         "in this shell: sudo prlimit --pid $$ --nofile=:{enough}; to keep it so, in \
          /etc/security/limits.conf: * hard nofile {enough}; in a systemd unit: \
-         LimitNOFILE={enough}"
+         LimitNOFILE={enough}; in a container, start it with --ulimit nofile={enough}"
     );
     Check::degraded("open-files", found, &cost, &fix)
 }
