@@ -8,10 +8,11 @@ pub(crate) mod serve;
 pub(crate) mod serving;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use serve::ServeArgs;
 use serving::ServingArgs;
 
@@ -20,7 +21,7 @@ pub(crate) const OUR_FAILURE: u8 = 125;
 
 /// A user-space network engine for microVMs, namespaces and sandboxes.
 #[derive(Debug, Parser)]
-#[command(name = "portreeve", version, about, propagate_version = true)]
+#[command(name = "portreeve", version, propagate_version = true)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -61,6 +62,26 @@ pub(crate) enum Command {
     /// says what would change that, and the guest is a TCP/IP stack in this process. Exit status:
     /// 0 when every check passed, 1 when one did not, 125 when there was nothing to check.
     Demo(DemoArgs),
+    /// Say what this machine gives `portreeve run`, what is missing, and how to get it
+    ///
+    /// Tries what can be tried, changes nothing, and sends nothing but one question to each of
+    /// this machine's name servers. Exit status: 0 when `portreeve run` works, perhaps with less
+    /// than it could have; 1 when something is missing without which it does not.
+    Doctor(DoctorArgs),
+    /// Write a shell's completions to standard output
+    ///
+    /// bash: `source <(portreeve completions bash)`. zsh: write it to a file `_portreeve` in a
+    /// directory of $fpath. fish: write it to ~/.config/fish/completions/portreeve.fish.
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Write the manual page to standard output, or one for each command to a directory
+    Man {
+        /// The directory, which is made if need be: portreeve.1, portreeve-run.1 and so on
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
     /// The demonstration's server
     #[command(name = "__demo-guest", hide = true)]
     DemoGuest {
@@ -77,6 +98,13 @@ pub(crate) struct DemoArgs {
     /// Move little: for tests
     #[arg(long, hide = true)]
     pub(crate) quick: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Print one JSON object, for programs: see docs/manual/doctor.md
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -97,6 +125,14 @@ pub(crate) struct RunArgs {
         value_name = "CMD"
     )]
     pub(crate) command: Vec<OsString>,
+}
+
+/// A shell that completes the words of a command line.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Shell {
+    Bash,
+    Zsh,
+    Fish,
 }
 
 /// Reads the command line. A wrong one is our failure, so it ends with 125, not clap's 2.

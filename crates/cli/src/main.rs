@@ -8,6 +8,8 @@
 mod args;
 mod auto_publish;
 mod demo;
+mod doctor;
+mod manual;
 mod report;
 mod run;
 mod serve;
@@ -28,6 +30,9 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(*args),
         Command::Serve(args) => serve::serve(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man { out } => manual::man(out.as_deref()),
         Command::DemoGuest { bytes } => demo::serve_as_guest(bytes),
     };
     match result {

@@ -52,7 +52,7 @@ fn guest(args: &RunArgs, addressing: &Addressing, dns: &DnsConfig) -> SandboxOpt
 }
 
 /// What the guest's `/etc/resolv.conf` says: its gateway answers.
-fn resolver(addressing: &Addressing, search: &[DnsName]) -> ResolvConf {
+pub(crate) fn resolver(addressing: &Addressing, search: &[DnsName]) -> ResolvConf {
     let v4 = addressing.ipv4.map(|link| link.gateway.into());
     let v6 = addressing.ipv6.map(|link| link.gateway.into());
     ResolvConf {

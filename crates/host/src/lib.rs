@@ -37,7 +37,7 @@ pub use limits::{fd_limit, raise_fd_limit};
 pub use listen::{Accepted, ListenOptions, Peer, TcpListener};
 pub use listen_unix::{PeerCredentials, UnixListener};
 pub use outbound::{Fragmentation, OutboundOptions};
-pub use ping::{PingKind, PingOptions, PingSocket};
+pub use ping::{PingKind, PingOptions, PingSocket, ping_access};
 pub use report::{ErrorOrigin, SocketErrorReport};
 pub use resolver::{RESOLV_CONF, ResolverConfig, ResolverOptions, resolver_config};
 pub use stream::Stream;

@@ -223,6 +223,14 @@ impl PingSocket {
     }
 }
 
+/// How this process may send echo requests over IPv6 or IPv4. Opens a socket and closes it again.
+///
+/// # Errors
+/// As [`PingSocket::open`].
+pub fn ping_access(v6: bool) -> io::Result<PingKind> {
+    Ok(PingSocket::open(v6, &OutboundOptions::default())?.kind())
+}
+
 impl AsFd for PingSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()

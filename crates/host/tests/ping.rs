@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use namespace::{Chain, Namespace};
 use portreeve_host::{
     ErrorOrigin, Fragmentation, HostError, OutboundOptions, PingKind, PingOptions, PingSocket,
-    Refusal, SocketErrorReport,
+    Refusal, SocketErrorReport, ping_access,
 };
 use readiness::{wait, wait_readable};
 use rustix::event::PollFlags;
@@ -210,6 +210,23 @@ fn where_none_is_allowed_the_error_says_what_to_do() {
         let fix = "sysctl -w net.ipv4.ping_group_range=\"0 2147483647\"";
         assert!(text.contains(fix) && text.contains("CAP_NET_RAW"), "{text}");
     }
+}
+
+#[test]
+fn which_kind_is_allowed_can_be_asked() {
+    let Some(host) = Namespace::new() else { return };
+    for (kind, range) in KINDS {
+        host.set("ipv4/ping_group_range", range);
+        for v6 in [false, true] {
+            assert_eq!(host.run(|| ping_access(v6)).unwrap(), kind);
+        }
+    }
+    let refused = host.run(|| {
+        // Of this thread only.
+        rustix::thread::set_capabilities(None, no_capabilities()).unwrap();
+        ping_access(false)
+    });
+    assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::PermissionDenied);
 }
 
 fn no_capabilities() -> rustix::thread::CapabilitySets {

@@ -104,7 +104,10 @@ pub use portreeve_core::{
     CloseReason, Counters, DialFailure, DropReason, EgressRefusal, Event as EngineEvent, FlowId,
     FlowKind, FlowSummary, HostNetwork, Phase, RefuseReason, Unpublish,
 };
-pub use portreeve_host::{fd_limit, raise_fd_limit};
+pub use portreeve_host::{
+    PingKind, RESOLV_CONF, ResolverConfig, ResolverOptions, fd_limit, has_default_route,
+    ping_access, raise_fd_limit, resolver_config,
+};
 pub use portreeve_link::memory::pair as memory_link;
 pub use portreeve_link::{
     Capabilities, DatagramLink, FramingFault, GoneCause, Link, LinkCause, LinkError, LinkEvent,

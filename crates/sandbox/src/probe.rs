@@ -19,6 +19,8 @@ use crate::{guest, tap};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {
+    /// A short name for programs, which stays the same: `user-namespaces`, `namespaces` or `tun`.
+    pub name: &'static str,
     /// What is needed.
     pub what: &'static str,
     /// Whether it works.
@@ -35,7 +37,7 @@ pub fn probe() -> Vec<Finding> {
 }
 
 fn user_namespace() -> Finding {
-    let what = "user namespace";
+    let what = ("user-namespaces", "user namespace");
     if !namespaces::need_user_namespace() {
         return fine(what, "not needed: running as root");
     }
@@ -48,7 +50,7 @@ fn user_namespace() -> Finding {
 }
 
 fn guest_namespaces() -> Finding {
-    let what = "network, mount and process namespaces";
+    let what = ("namespaces", "network, mount and process namespaces");
     let ids = (rustix::process::geteuid(), rustix::process::getegid());
     let ids = namespaces::need_user_namespace().then_some(ids);
     let outcome = in_a_child(|| {
@@ -65,28 +67,35 @@ fn guest_namespaces() -> Finding {
 }
 
 fn tun() -> Finding {
-    let what = tap::TUN_DEVICE;
+    let what = ("tun", tap::TUN_DEVICE);
     match tap::open() {
         Ok(_) => fine(what, "can be opened"),
         Err(errno) => {
             let source = io::Error::from(errno);
             let cause = TunCause::find(&source);
-            Finding { what, ok: false, why: format!("{cause} ({source})"), fix: Some(cause.help()) }
+            found(what, false, format!("{cause} ({source})"), Some(cause.help()))
         }
     }
 }
 
-fn fine(what: &'static str, why: &str) -> Finding {
-    Finding { what, ok: true, why: why.to_owned(), fix: None }
+fn fine(what: What, why: &str) -> Finding {
+    found(what, true, why.to_owned(), None)
 }
 
-fn missing(what: &'static str, error: &Error) -> Finding {
-    Finding { what, ok: false, why: error.to_string(), fix: error.help() }
+fn missing(what: What, error: &Error) -> Finding {
+    found(what, false, error.to_string(), error.help())
 }
 
-fn explain_user(what: &'static str, cause: UserNamespaceCause, source: &io::Error) -> Finding {
-    Finding { what, ok: false, why: format!("{cause} ({source})"), fix: Some(cause.help()) }
+fn explain_user(what: What, cause: UserNamespaceCause, source: &io::Error) -> Finding {
+    found(what, false, format!("{cause} ({source})"), Some(cause.help()))
 }
+
+fn found((name, what): What, ok: bool, why: String, fix: Option<String>) -> Finding {
+    Finding { name, what, ok, why, fix }
+}
+
+/// The name for programs, and the words for people.
+type What = (&'static str, &'static str);
 
 /// Runs `attempt` in a child process, since there is no way back from a namespace.
 fn in_a_child(attempt: impl FnOnce() -> Result<(), Fault>) -> Result<(), Error> {
@@ -132,7 +141,8 @@ mod tests {
     #[test]
     fn what_is_missing_always_comes_with_a_fix() {
         let findings = probe();
-        assert_eq!(findings.len(), 3);
+        let names: Vec<_> = findings.iter().map(|finding| finding.name).collect();
+        assert_eq!(names, ["user-namespaces", "namespaces", "tun"]);
         for finding in findings {
             assert!(!finding.why.is_empty());
             assert!(finding.ok || finding.fix.is_some(), "{finding:?}");
