@@ -32,6 +32,8 @@ pub(super) struct NameExchanges {
 struct Exchange {
     id: ExchangeId,
     way: Way,
+    /// In the list of slots to look at.
+    ready: bool,
 }
 
 enum Way {
@@ -74,7 +76,9 @@ impl Default for NameExchanges {
 impl NameExchanges {
     /// The kernel reports on a slot.
     pub(super) fn note(&mut self, slot: usize) {
-        if matches!(self.slots.get(slot), Some(Some(_))) && !self.ready.contains(&slot) {
+        if let Some(Some(exchange)) = self.slots.get_mut(slot)
+            && !std::mem::replace(&mut exchange.ready, true)
+        {
             self.ready.push(slot);
         }
     }
@@ -148,7 +152,7 @@ impl Driver {
             }
             return Err(error);
         }
-        let exchange = Some(Exchange { id, way });
+        let exchange = Some(Exchange { id, way, ready: false });
         if slot == names.slots.len() {
             names.slots.push(exchange);
         } else {
@@ -161,7 +165,8 @@ impl Driver {
     /// Looks at every exchange that the kernel reported on.
     pub(super) fn take_name_answers(&mut self, now: Instant) {
         for slot in std::mem::take(&mut self.names.ready) {
-            let Some(Some(exchange)) = self.names.slots.get(slot) else { continue };
+            let Some(Some(exchange)) = self.names.slots.get_mut(slot) else { continue };
+            exchange.ready = false;
             let id = exchange.id;
             for read in 0.. {
                 if read == READS {
