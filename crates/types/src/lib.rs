@@ -2,10 +2,6 @@
 //!
 //! Owns the vocabulary the other crates share: addresses of the guest's link ([`Addressing`]),
 //! what else a guest is told ([`Announce`]), what to publish ([`PublishSpec`], [`PublishRequest`]) and what is published
-//! ([`PublishedPort`]), every limit ([`Limits`]), and the time ([`Instant`]) that
-//! the sans-IO crates take as an argument. Types that stand in configuration files or
-//! in the API are `serde` and `schemars` types.
-//! what to publish ([`PublishSpec`], [`PublishRequest`]) and what is published
 //! ([`PublishedPort`]), the name server's configuration ([`DnsConfig`]), every limit ([`Limits`]),
 //! and the time ([`Instant`]) that the sans-IO crates take as an argument. Types that stand in
 //! configuration files or in the API are `serde` and `schemars` types.
@@ -16,6 +12,7 @@
 
 mod addressing;
 mod announce;
+pub mod api;
 mod dns;
 mod dns_name;
 mod egress;

@@ -15,14 +15,31 @@ pub(super) struct Layer {
 pub(super) const LAYERS: &[Layer] = &[
     Layer {
         name: "portreeve-cli",
-        may_use: Some(&["portreeve", "portreeve-control", "portreeve-sandbox", "portreeve-types"]),
+        may_use: Some(&[
+            "portreeve",
+            "portreeve-client",
+            "portreeve-control",
+            "portreeve-sandbox",
+            "portreeve-top",
+            "portreeve-types",
+        ]),
         reason: "the command is a user of the public library; whatever it needs and does not \
                  find there is missing for every other user too",
     },
     Layer {
         name: "portreeve-control",
-        may_use: Some(&["portreeve", "portreeve-types"]),
+        may_use: Some(&["portreeve", "portreeve-types", "portreeve-unix-socket"]),
         reason: "the control API speaks in API types and never sees engine internals",
+    },
+    Layer {
+        name: "portreeve-top",
+        may_use: Some(&["portreeve-client", "portreeve-types"]),
+        reason: "the terminal view is a client of the API like any other",
+    },
+    Layer {
+        name: "portreeve-client",
+        may_use: Some(&["portreeve-types"]),
+        reason: "a client speaks HTTP in API types, so that it can be built without any engine",
     },
     Layer {
         name: "portreeve",
@@ -169,11 +186,13 @@ pub(super) const EXTERNALS: &[External] = &[
 /// Directories of crates whose `lib.rs` or `main.rs` forbids unsafe code.
 pub(super) const FORBID_UNSAFE: &[&str] = &[
     "crates/cli",
+    "crates/client",
     "crates/control",
     "crates/core",
     "crates/dns",
     "crates/policy",
     "crates/testkit",
+    "crates/top",
     "crates/types",
     "crates/unix-socket",
     "crates/wire",

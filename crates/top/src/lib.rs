@@ -1,0 +1,3 @@
+//! A live view of an engine in the terminal.
+
+#![forbid(unsafe_code)]
