@@ -16,7 +16,8 @@ impl Engine {
     /// Counters so far.
     pub fn counters(&self) -> Counters {
         let mut counters = self.counters.clone();
-        counters.add_drops(DropReason::ControlQueueFull, self.outbox.overflow);
+        // Those that no call has told of yet.
+        counters.drop(DropReason::ControlQueueFull, self.outbox.overflow());
         counters
     }
 
