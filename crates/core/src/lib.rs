@@ -37,7 +37,7 @@ pub use engine::host::{
     MappedDatagram, MappingKind, Undeliverable,
 };
 pub use flow::state::{Action, Phase, PhaseEvent, transition};
-pub use flow::{FlowId, FlowKind, FlowSummary};
+pub use flow::{FlowId, FlowIdError, FlowKind, FlowSummary};
 pub use gateway::lease::{LeaseChange, LeaseProtocol};
 pub use limits::MAX_FRAME_LEN;
 pub use metrics::Counters;

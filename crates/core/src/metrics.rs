@@ -40,11 +40,7 @@ impl Counters {
         Self { drops: vec![0; DropReason::ALL.len()], ..Self::default() }
     }
 
-    pub(crate) fn drop(&mut self, reason: DropReason) {
-        self.drops[reason as usize] += 1;
-    }
-
-    pub(crate) fn add_drops(&mut self, reason: DropReason, count: u64) {
+    pub(crate) fn drop(&mut self, reason: DropReason, count: u64) {
         self.drops[reason as usize] += count;
     }
 

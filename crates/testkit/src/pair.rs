@@ -250,6 +250,17 @@ impl Pair {
         assert_eq!(deadline, None, "the engine waits for something\n{left}");
     }
 
+    /// Asserts that the engine waits for nothing, but to tell of what it has held back of drops and
+    /// limits, which it does within a second.
+    ///
+    /// # Panics
+    /// When it waits for something else.
+    pub fn assert_no_timer(&mut self) {
+        self.run_for(Duration::from_secs(1));
+        let deadline = self.engine.poll_timeout();
+        assert_eq!(deadline, None, "the engine waits for something\n{}", self.describe());
+    }
+
     /// What stands where, for a message.
     pub fn describe(&self) -> String {
         let flows: Vec<_> = self.engine.flows().collect();

@@ -16,7 +16,8 @@ impl Engine {
     /// Counters so far.
     pub fn counters(&self) -> Counters {
         let mut counters = self.counters.clone();
-        counters.add_drops(DropReason::ControlQueueFull, self.outbox.overflow);
+        // Those that no call has told of yet.
+        counters.drop(DropReason::ControlQueueFull, self.outbox.overflow());
         counters
     }
 
@@ -28,6 +29,17 @@ impl Engine {
     /// All live flows. Walks the table.
     pub fn flows(&self) -> impl Iterator<Item = FlowSummary> {
         self.flows.iter().filter_map(crate::flow::Flow::summary)
+    }
+
+    /// The live flows in the `limit` slots behind slot `after` (from the first one without it), in
+    /// the order of slots, and the slot to go on behind; `None` at the end.
+    ///
+    /// One call looks at `limit` slots, and at one at least, however many of them are empty, so
+    /// that its cost is bounded: a page may be short or have no flow at all. Over all pages a flow
+    /// that lives all the time is met exactly once, and no other more than once.
+    pub fn flows_after(&self, after: Option<u32>, limit: usize) -> (Vec<FlowSummary>, Option<u32>) {
+        let (flows, next) = self.flows.page(after, limit.max(1));
+        (flows.filter_map(crate::flow::Flow::summary).collect(), next)
     }
 
     /// One flow, while it lives.

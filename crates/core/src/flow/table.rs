@@ -117,6 +117,21 @@ impl FlowTable {
         self.by_key.len() - self.active
     }
 
+    /// The flows in the `count` slots behind slot `after`, or in the first ones, and the last slot
+    /// looked at; `None` when there are no more slots.
+    pub(crate) fn page(
+        &self,
+        after: Option<u32>,
+        count: usize,
+    ) -> (impl Iterator<Item = &Flow>, Option<u32>) {
+        let start = after.map_or(0, |slot| slot as usize + 1).min(self.slots.len());
+        let end = start.saturating_add(count).min(self.slots.len());
+        let flows = self.slots[start..end].iter().filter_map(|slot| slot.flow.as_ref());
+        // Slots are numbered by 32 bits, so a page that ends before the last has a number.
+        let last = (end < self.slots.len()).then(|| end.checked_sub(1)).flatten();
+        (flows, last.and_then(|slot| u32::try_from(slot).ok()))
+    }
+
     /// All flows by slot. Walks the table: for listings and shutdown, never per packet.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Flow> {
         self.slots.iter().filter_map(|slot| slot.flow.as_ref())

@@ -16,6 +16,7 @@ use crate::drop_reason::DropReason;
 use crate::engine::Engine;
 use crate::engine::event::{CloseReason, Event};
 use crate::engine::host::{IncomingDatagram, OutgoingDatagram};
+use crate::engine::losses::Limit;
 use crate::flow::mapping::Departure;
 use crate::flow::{Body, Flow, FlowId};
 use crate::publish::proxy;
@@ -67,7 +68,7 @@ impl Engine {
         if self.outbox.datagram(&key, [&preamble, datagram.payload]) {
             self.counters.datagrams_to_guest += 1;
         } else {
-            self.drop(DropReason::DatagramQueueFull);
+            self.datagram_queue_full();
         }
     }
 
@@ -83,8 +84,15 @@ impl Engine {
             self.drop(DropReason::NotPublished);
             return None;
         };
-        if self.flows.active() >= limits.max_flows || entry.flows >= limits.max_flows_per_port {
+        let (full, port_full) =
+            (self.flows.active() >= limits.max_flows, entry.flows >= limits.max_flows_per_port);
+        if full || port_full {
             self.drop(DropReason::FlowLimit);
+            if port_full {
+                self.port_limit_reached(datagram.publish);
+            } else {
+                self.limit_reached(Limit::MaxFlows);
+            }
             return None;
         }
         // Where the guest has answered on one family before, that is the one it serves.

@@ -169,8 +169,8 @@ impl Engine {
         self.dials.remove(id);
         let Some(flow) = self.flows.get(id) else { return };
         let Some(held) = flow.tcp().and_then(|tcp| tcp.held.as_ref()) else { return };
-        let (key, refusal) = (flow.key, held.refusal);
-        self.note_egress_refused(&key, refusal);
+        let (key, refusal, name) = (flow.key, held.refusal, flow.name.clone());
+        self.note_egress_refused(&key, refusal, name);
     }
 
     fn tell_refused_syn(&mut self, held: &Held, refusal: EgressRefusal) {
@@ -184,7 +184,8 @@ impl Engine {
     fn make_room_for_dial(&mut self, destination: std::net::IpAddr) {
         let limits = &self.config.limits;
         let (most, most_to_one) = (limits.max_dials, limits.max_dials_per_destination);
-        while let Some(oldest) = self.dials.excess(destination, most, most_to_one) {
+        while let Some((oldest, limit)) = self.dials.excess(destination, most, most_to_one) {
+            self.limit_reached(limit);
             self.dials.remove(oldest);
             self.tcp_dial_refused(oldest, EgressRefusal::DialLimit, PhaseEvent::Kill);
         }

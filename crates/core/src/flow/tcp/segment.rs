@@ -123,13 +123,13 @@ impl Engine {
             tcp::clear_end_flags(segment);
             packet::truncate(packet, ip, header.header_len + allowed);
             end = ip.payload.start + header.header_len + allowed;
-            self.counters.drop(DropReason::BeyondWindow);
             // RFC 9293 §3.8.6.1: a probe into a closed window must be answered, or a guest that
             // has missed the update would wait for ever. The socket sees no data to answer for.
             let answer = tcp.guard.acknowledgement(header, tcp.last_sent);
             if let Some(answer) = answer.filter(|_| allowed == 0 && !header.rst && !header.syn) {
                 self.outbox.segment(&key, &answer);
             }
+            self.drop(DropReason::BeyondWindow);
         }
         // The low 32 bits are meant: sequence numbers wrap.
         self.tcp_ingest(id, &packet[..end], header, data.wrapping_add(allowed as u32));
