@@ -191,6 +191,7 @@ impl Engine {
         self.advance(now);
         self.open_published(accepted).inspect_err(|&reason| {
             self.counters.flows_refused += 1;
+            self.published.refused(accepted.publish);
             self.events.push(Event::FlowRefused {
                 publish: Some(accepted.publish),
                 client: accepted.client,

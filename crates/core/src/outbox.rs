@@ -166,6 +166,16 @@ impl Outbox {
         std::mem::take(&mut self.overflow)
     }
 
+    /// Frames that wait, datagrams not counted.
+    pub(crate) fn frames_len(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// Bytes of datagrams that wait.
+    pub(crate) fn datagram_bytes(&self) -> usize {
+        self.datagrams.bytes()
+    }
+
     /// Bytes of datagrams that may still be queued.
     pub(crate) fn datagram_room(&self) -> usize {
         self.datagrams.room()

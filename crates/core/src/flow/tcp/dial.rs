@@ -110,10 +110,14 @@ impl Engine {
     pub(crate) fn tcp_connected(&mut self, id: FlowId) {
         let now = self.now;
         let Some(flow) = self.flows.get_mut(id) else { return };
-        let key = flow.key;
+        let (key, opened) = (flow.key, flow.opened);
         let Some(tcp) = flow.tcp_mut().filter(|tcp| tcp.phase == Phase::DialingHost) else {
             return;
         };
+        // The gateway's own name server is not dialled.
+        if tcp.names.is_none() {
+            self.counters.dial.observe(now.since(opened));
+        }
         let sequence = self.seed.initial_sequence(&key, now);
         let Some(endpoint) = self.stack.listen(&key, sequence) else {
             let refusal = EgressRefusal::FlowLimit;

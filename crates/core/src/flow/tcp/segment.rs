@@ -148,7 +148,13 @@ impl Engine {
         };
         let after = endpoint.status();
         if let Some(header) = sent {
-            tcp.on_sent(&header, 0);
+            tcp.on_sent(&header, 0, now);
+        }
+        if after.established
+            && !before.established
+            && let Some(sent) = tcp.syn_sent
+        {
+            self.counters.guest_rtt.observe(now.since(sent));
         }
         tcp.reset_seen |= header.rst && after.closed && !before.closed;
         if after.fin_received && !tcp.fin_seen {
