@@ -1,0 +1,121 @@
+//! The pane of published ports.
+
+use portreeve_types::SourceMode;
+use portreeve_types::api::PortState;
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Rect};
+use ratatui::text::Span;
+
+use super::table::{self, Column, Rows};
+use super::{Look, flows, spark, text};
+use crate::model::{Model, PortRow, SortKey, Weight};
+use crate::units;
+
+/// What the title says besides the pane's name.
+pub(super) fn summary(model: &Model) -> String {
+    let ports = &model.ports;
+    let mut text = match (ports.len(), ports.known()) {
+        (shown, known) if shown == known => known.to_string(),
+        (shown, known) => format!("{shown} of {known}"),
+    };
+    if ports.paused() > 0 {
+        text += &format!(", {} paused", ports.paused());
+    }
+    text
+}
+
+/// The word for a list without rows.
+pub(super) fn empty(model: &Model) -> &'static str {
+    if model.ports.known() > 0 {
+        "no port matches the filter"
+    } else {
+        "nothing is published"
+    }
+}
+
+/// Draws the list.
+pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model, look: Look, keys: bool) {
+    let ports = &model.ports;
+    let rows = Rows {
+        len: ports.len(),
+        selected: ports.place().filter(|_| keys),
+        sort: Some(ports.sort()),
+    };
+    table::draw(frame, area, look, &columns(area.width), &rows, |first| ports.list(first));
+}
+
+/// The columns that fit.
+fn columns(width: u16) -> Vec<Column<PortRow>> {
+    let mut columns = vec![
+        Column::text("GUEST", Constraint::Length(9), |row: &PortRow, width, look| {
+            let port = &row.status.port;
+            Span::raw(text::cut(&format!("{}/{}", port.guest_port, port.transport), width, look))
+        })
+        .key(SortKey::Name),
+        Column::text("ON THE HOST", Constraint::Fill(2), |row, width, look| {
+            Span::raw(text::fit(&row.status.port.host.to_string(), width, look))
+        }),
+        Column::text("STATE", Constraint::Length(9), |row, _, look| match row.status.state {
+            PortState::Listening => Span::styled("listening", look.good()),
+            PortState::Paused => Span::styled("paused", look.weight(Weight::Trouble)),
+            PortState::Draining => Span::styled("draining", look.weight(Weight::Notable)),
+        }),
+        Column::number("FLOWS", 6, |row, width, look| {
+            Span::raw(text::cut(&units::short_count(row.status.counters.flows), width, look))
+        }),
+    ];
+    if width >= 72 {
+        columns.push(Column::number("NEW", 7, |row, width, look| {
+            rate(row.opened.per_second(), width, look, Weight::Normal)
+        }));
+        columns.push(Column::number("REFUSED", 7, |row, width, look| {
+            Span::raw(text::cut(&units::short_count(row.refused.value()), width, look))
+        }));
+    }
+    columns.push(
+        Column::number("RATE", 9, |row, width, look| {
+            flows::bytes(row.rate, width, look, look.plain())
+        })
+        .key(SortKey::Rate),
+    );
+    columns.push(
+        Column::number("TOTAL", 7, |row, width, look| {
+            Span::raw(text::cut(&units::bytes(row.bytes), width, look))
+        })
+        .key(SortKey::Total),
+    );
+    if width >= 100 {
+        columns.push(Column::text("SOURCE", Constraint::Length(8), |row, width, look| {
+            Span::raw(text::cut(source(row.status.port.source), width, look))
+        }));
+        columns.push(Column::text("NAME", Constraint::Fill(1), |row, width, look| {
+            Span::raw(text::fit(row.status.port.name.as_deref().unwrap_or("-"), width, look))
+        }));
+    }
+    if width >= 80 {
+        let spark = if width >= 140 { 24 } else { 10 };
+        columns.push(Column::text("ACTIVITY", Constraint::Length(spark), |row, width, look| {
+            Span::raw(spark::line(row.history.newest(width), width, look))
+        }));
+    }
+    columns
+}
+
+/// Whom the guest sees as the client.
+pub(super) const fn source(source: SourceMode) -> &'static str {
+    match source {
+        SourceMode::Gateway => "gateway",
+        SourceMode::Preserve => "client",
+        SourceMode::ProxyV1 => "proxy v1",
+        SourceMode::ProxyV2 => "proxy v2",
+    }
+}
+
+/// Occurrences a second; none steps back.
+pub(super) fn rate(per_second: f64, width: usize, look: Look, weight: Weight) -> Span<'static> {
+    if per_second > 0.0 {
+        Span::styled(text::cut(&units::rate(per_second), width, look), look.weight(weight))
+    } else {
+        Span::styled("-", look.quiet())
+    }
+}
