@@ -7,10 +7,11 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender, TryR
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use portreeve_client::Connections;
 use portreeve_types::api::{EventBody, EventRecord, FlowInfo, Health};
 
 use crate::model::{Order, Snapshot};
-use crate::source::{Connections, Source, SourceError};
+use crate::source::{Source, SourceError};
 
 /// What the thread has to say.
 #[derive(Debug)]
@@ -84,13 +85,17 @@ struct Left;
 impl Asker {
     fn run(&mut self, orders: &Receiver<Order>, news: &SyncSender<News>, mut period: Duration) {
         let mut paused = false;
+        // Rates need two rounds: nobody wants to wait a minute for the second.
+        let mut first = true;
         loop {
             let began = Instant::now();
             if news.send(self.round(paused).unwrap_or_else(News::Gone)).is_err() {
                 return;
             }
             // A slow engine is not asked without a break.
-            let next = (began + period).max(Instant::now() + SHORTEST_BREAK);
+            let wait = if first { period.min(SECOND_ROUND) } else { period };
+            first = false;
+            let next = (began + wait).max(Instant::now() + SHORTEST_BREAK);
             if self.serve(orders, news, next, &mut period, &mut paused).is_err() {
                 return;
             }
@@ -165,8 +170,7 @@ impl Asker {
         let stats = self.source.stats().map_err(told)?;
         let dns = self.source.dns().map_err(told)?;
         let events = self.events(&health).map_err(told)?;
-        let snapshot =
-            Snapshot { at, wall, health, stats, ports, flows, flows_total, dns, events };
+        let snapshot = Snapshot { at, wall, health, stats, ports, flows, flows_total, dns, events };
         Ok(News::Round(Box::new(snapshot)))
     }
 
@@ -192,9 +196,8 @@ impl Asker {
     /// Events since the round before; of a new engine, those that it has kept.
     fn events(&mut self, health: &Health) -> Result<Vec<EventRecord>, SourceError> {
         let known = self.engine.as_ref();
-        let is_new = known.is_none_or(|known| {
-            known.started != health.started || known.pid != health.pid
-        });
+        let is_new =
+            known.is_none_or(|known| known.started != health.started || known.pid != health.pid);
         if is_new {
             self.since = 0;
             self.engine = Some(health.clone());
@@ -220,3 +223,201 @@ const PAGE: usize = 1_000;
 
 /// The least time between the end of a round and the next.
 const SHORTEST_BREAK: Duration = Duration::from_millis(50);
+
+/// The time until the second round, at most.
+const SECOND_ROUND: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::canned;
+    use portreeve_types::PublishId;
+    use portreeve_types::api;
+    use portreeve_types::api::Timestamp;
+    use std::sync::{Arc, Mutex};
+
+    /// An engine in which tests can turn knobs.
+    #[derive(Clone, Default)]
+    struct Knobs(Arc<Mutex<State>>);
+
+    #[derive(Default)]
+    struct State {
+        flows: usize,
+        restarts: u64,
+        gone: bool,
+        events: Vec<EventRecord>,
+        killed: Vec<String>,
+        asked_since: Vec<u64>,
+        panic: bool,
+    }
+
+    impl Knobs {
+        fn turn(&self, turn: impl FnOnce(&mut State)) {
+            turn(&mut self.0.lock().unwrap());
+        }
+
+        fn get<T>(&self, get: impl FnOnce(&State) -> T) -> T {
+            get(&self.0.lock().unwrap())
+        }
+
+        fn start(&self, period: Duration, max_flows: usize) -> Feed {
+            Feed::start(Box::new(self.clone()), period, max_flows).unwrap()
+        }
+    }
+
+    impl Source for Knobs {
+        fn health(&self) -> Result<Health, SourceError> {
+            if self.get(|state| state.gone) {
+                return Err(SourceError::Gone("connection refused".to_owned()));
+            }
+            let mut health = canned::health();
+            let restarts = self.get(|state| state.restarts);
+            health.started = Timestamp(canned::started() + Duration::from_secs(restarts));
+            Ok(health)
+        }
+
+        fn stats(&self) -> Result<api::Stats, SourceError> {
+            assert!(!self.get(|state| state.panic), "asked to");
+            Ok(canned::stats(1))
+        }
+
+        fn ports(&self) -> Result<Vec<api::PortStatus>, SourceError> {
+            Ok(Vec::new())
+        }
+
+        /// A table in which every other place is empty.
+        fn flows(&self, after: Option<u64>, limit: usize) -> Result<api::FlowList, SourceError> {
+            let total = self.get(|state| state.flows);
+            let first = after.unwrap_or(0) as usize;
+            let end = (first + limit).min(total * 2);
+            let flows = (first..end)
+                .filter(|slot| slot % 2 == 0)
+                .map(|slot| canned::outbound(&format!("{slot}.1"), "192.0.2.1:80", None))
+                .collect();
+            let next = (end < total * 2).then_some(end as u64);
+            Ok(api::FlowList { flows, next, total: total as u64 })
+        }
+
+        fn dns(&self) -> Result<Option<api::DnsStatus>, SourceError> {
+            Ok(None)
+        }
+
+        fn events(&self, since: u64) -> Result<Vec<EventRecord>, SourceError> {
+            self.turn(|state| state.asked_since.push(since));
+            let behind = |event: &&EventRecord| event.seq > since;
+            Ok(self.get(|state| state.events.iter().filter(behind).cloned().collect()))
+        }
+
+        fn kill(&self, flow: &str) -> Result<(), SourceError> {
+            self.turn(|state| state.killed.push(flow.to_owned()));
+            match flow {
+                "0.0" => Err(SourceError::Refused("no such flow".to_owned())),
+                _ => Ok(()),
+            }
+        }
+
+        fn unpublish(&self, _: PublishId, _: Connections) -> Result<(), SourceError> {
+            Ok(())
+        }
+    }
+
+    fn next(feed: &Feed) -> News {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            match feed.news().expect("the thread lives") {
+                Some(news) => return news,
+                None => assert!(Instant::now() < deadline, "no news"),
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn next_round(feed: &Feed) -> Snapshot {
+        match next(feed) {
+            News::Round(snapshot) => *snapshot,
+            other => panic!("{other:?} and not a round"),
+        }
+    }
+
+    const SHORT: Duration = Duration::from_millis(1);
+    const LONG: Duration = Duration::from_secs(3_600);
+
+    #[test]
+    fn flows_are_asked_for_page_by_page_up_to_a_bound() {
+        let knobs = Knobs::default();
+        for (flows, known) in [(0, 0), (3, 3), (1_700, 1_700), (2_000, 2_000), (9_000, 2_000)] {
+            knobs.turn(|state| state.flows = flows);
+            let snapshot = next_round(&knobs.start(LONG, 2_000));
+            assert_eq!((snapshot.flows.len(), snapshot.flows_total), (known, flows as u64));
+        }
+    }
+
+    #[test]
+    fn events_go_on_behind_the_last_one_and_begin_anew_with_a_new_engine() {
+        let knobs = Knobs::default();
+        let lost = canned::event(4, 0, EventBody::Lost { count: 4 });
+        let event = |seq| canned::event(seq, seq, EventBody::LinkUp);
+        knobs.turn(|state| state.events = vec![lost.clone(), event(5), event(6)]);
+        let feed = knobs.start(SHORT, 10);
+        let seqs = |snapshot: Snapshot| -> Vec<u64> {
+            snapshot.events.iter().map(|event| event.seq).collect()
+        };
+        assert_eq!(seqs(next_round(&feed)), [5, 6], "what was lost before is no news");
+        knobs.turn(|state| state.events.push(event(7)));
+        let later =
+            (0..9).find_map(|_| Some(seqs(next_round(&feed))).filter(|seqs| !seqs.is_empty()));
+        assert_eq!(later, Some(vec![7]));
+        assert_eq!(knobs.get(|state| state.asked_since[1]), 6);
+
+        knobs.turn(|state| {
+            state.restarts = 1;
+            state.events = vec![event(1)];
+        });
+        let later =
+            (0..9).find_map(|_| Some(seqs(next_round(&feed))).filter(|seqs| !seqs.is_empty()));
+        assert_eq!(later, Some(vec![1]));
+    }
+
+    #[test]
+    fn an_order_is_carried_out_at_once_and_seen_in_the_next_round() {
+        let knobs = Knobs::default();
+        let feed = knobs.start(LONG, 10);
+        next_round(&feed);
+        next_round(&feed);
+        for (id, outcome) in [("3.1", Ok("killed flow 3.1")), ("0.0", Err("no such flow"))] {
+            feed.order(Order::Kill(id.to_owned())).unwrap();
+            let outcome = outcome.map(str::to_owned).map_err(str::to_owned);
+            assert!(matches!(next(&feed), News::Outcome(said) if said == outcome));
+            next_round(&feed);
+        }
+        assert_eq!(knobs.get(|state| state.killed.clone()), ["3.1", "0.0"]);
+    }
+
+    #[test]
+    fn while_the_picture_stands_still_only_life_is_asked_for() {
+        let knobs = Knobs::default();
+        let feed = knobs.start(LONG, 10);
+        next_round(&feed);
+        next_round(&feed);
+        feed.order(Order::Pause(true)).unwrap();
+        feed.order(Order::Period(SHORT)).unwrap();
+        assert!(matches!(next(&feed), News::Alive));
+        knobs.turn(|state| state.gone = true);
+        while !matches!(next(&feed), News::Gone(_)) {}
+        knobs.turn(|state| state.gone = false);
+        feed.order(Order::Pause(false)).unwrap();
+        while !matches!(next(&feed), News::Round(_)) {}
+    }
+
+    #[test]
+    fn a_panic_of_the_thread_is_told() {
+        let knobs = Knobs::default();
+        knobs.turn(|state| state.panic = true);
+        let feed = knobs.start(SHORT, 10);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while feed.news().is_ok() {
+            assert!(Instant::now() < deadline);
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! Never changes anything: [`crate::model::Model::act`] does.
 
-use crate::source::Connections;
+use portreeve_client::Connections;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use crate::model::{Mode, Overlay, Question, SortKey, Step, Tab};

@@ -20,7 +20,7 @@ mod tests;
 
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::source::Connections;
+use portreeve_client::Connections;
 use portreeve_types::{PublishId, api};
 
 pub(crate) use cursor::{Cursor, Step};
@@ -67,8 +67,8 @@ pub(crate) struct Model {
     pub(crate) health: Option<api::Health>,
     /// How long it has been running.
     pub(crate) uptime: Duration,
-    /// Since when it does not answer, and what was said last.
-    pub(crate) gone: Option<(Instant, String)>,
+    /// That it does not answer.
+    pub(crate) gone: Option<Gone>,
     /// The whole engine's counters.
     pub(crate) totals: Totals,
     /// Its flows.
@@ -98,6 +98,16 @@ pub(crate) struct Model {
     /// A round that came in while the picture stands still.
     held: Option<Box<Snapshot>>,
     last: Option<Instant>,
+}
+
+/// An engine that does not answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Gone {
+    since: Instant,
+    /// For how long.
+    pub(crate) duration: Duration,
+    /// What was said last.
+    pub(crate) cause: String,
 }
 
 /// A pane.
@@ -253,8 +263,9 @@ impl Model {
 
     /// Notes that the engine does not answer.
     pub(crate) fn lose(&mut self, now: Instant, cause: String) {
-        let since = self.gone.take().map_or(now, |(since, _)| since);
-        self.gone = Some((since, cause));
+        let since = self.gone.take().map_or(now, |gone| gone.since);
+        let duration = now.saturating_duration_since(since);
+        self.gone = Some(Gone { since, duration, cause });
     }
 
     /// Says how an order went.
@@ -370,9 +381,10 @@ impl Model {
         let overlay = match self.tab {
             Tab::Flows => self.flows.selected().map(|row| Overlay::Flow(row.info.id.clone())),
             Tab::Ports => self.ports.selected().map(|row| Overlay::Port(row.id())),
-            Tab::Events => self.events.selected().map(|record| {
-                Overlay::Event(format!("{} {}", record.event.time, record.text))
-            }),
+            Tab::Events => self
+                .events
+                .selected()
+                .map(|record| Overlay::Event(format!("{} {}", record.event.time, record.text))),
             Tab::Drops | Tab::Dns => return,
         };
         match overlay {
@@ -462,7 +474,9 @@ impl Model {
 
     fn pause(&mut self) -> Order {
         self.paused = !self.paused;
-        if !self.paused && let Some(held) = self.held.take() {
+        if !self.paused
+            && let Some(held) = self.held.take()
+        {
             self.take(*held);
         }
         Order::Pause(self.paused)

@@ -3,6 +3,8 @@
 //! The seam between the view and the control API. Never keeps anything: each call is one question
 //! to the engine. Tests implement it with canned data.
 
+use portreeve_client::{Client, Connections, Error, EventFilter, FlowFilter};
+use portreeve_types::api::ProblemType;
 use portreeve_types::{PublishId, api};
 
 /// An engine that can be asked.
@@ -36,15 +38,6 @@ pub trait Source: Send {
     fn unpublish(&self, port: PublishId, connections: Connections) -> Result<(), SourceError>;
 }
 
-/// What becomes of the connections of a port that is unpublished.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Connections {
-    /// They go on until they end by themselves.
-    Drain,
-    /// They are reset at once.
-    Reset,
-}
-
 /// A question without an answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -55,4 +48,52 @@ pub enum SourceError {
     /// The engine answered that it will not.
     #[error("{0}")]
     Refused(String),
+}
+
+impl Source for Client {
+    fn health(&self) -> Result<api::Health, SourceError> {
+        Ok(self.health()?)
+    }
+
+    fn stats(&self) -> Result<api::Stats, SourceError> {
+        Ok(self.stats()?)
+    }
+
+    fn ports(&self) -> Result<Vec<api::PortStatus>, SourceError> {
+        Ok(self.ports()?.ports)
+    }
+
+    fn flows(&self, after: Option<u64>, limit: usize) -> Result<api::FlowList, SourceError> {
+        let limit = Some(limit as u64);
+        Ok(self.flows(&FlowFilter { limit, after, ..FlowFilter::default() })?)
+    }
+
+    fn dns(&self) -> Result<Option<api::DnsStatus>, SourceError> {
+        match self.dns() {
+            Err(error) if error.problem() == Some(ProblemType::Unavailable) => Ok(None),
+            answer => Ok(Some(answer?)),
+        }
+    }
+
+    fn events(&self, since: u64) -> Result<Vec<api::EventRecord>, SourceError> {
+        let filter = EventFilter { since: Some(since), follow: false, ..EventFilter::default() };
+        Ok(self.events(filter)?.collect::<Result<_, _>>()?)
+    }
+
+    fn kill(&self, flow: &str) -> Result<(), SourceError> {
+        Ok(self.kill_flow(flow)?)
+    }
+
+    fn unpublish(&self, port: PublishId, connections: Connections) -> Result<(), SourceError> {
+        Ok(self.unpublish(port, connections)?)
+    }
+}
+
+impl From<Error> for SourceError {
+    fn from(error: Error) -> Self {
+        match error.problem() {
+            Some(ProblemType::EngineStopped) | None => Self::Gone(error.to_string()),
+            Some(_) => Self::Refused(error.to_string()),
+        }
+    }
 }

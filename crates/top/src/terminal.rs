@@ -6,7 +6,7 @@
 use std::io::{self, IsTerminal, Stdout};
 use std::panic::{self, PanicHookInfo};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::cursor::Show;
@@ -29,7 +29,7 @@ type Hook = dyn Fn(&PanicHookInfo<'_>) + Send + Sync;
 /// Signals that are noted instead of obeyed, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Signals {
-    last: Arc<AtomicI32>,
+    last: Arc<AtomicUsize>,
     registered: Vec<SigId>,
 }
 
@@ -56,7 +56,8 @@ impl Screen {
             before(info);
         }));
         GIVEN_BACK.store(false, Ordering::Release);
-        let terminal = take_over().and_then(|()| Terminal::new(CrosstermBackend::new(io::stdout())));
+        let terminal =
+            take_over().and_then(|()| Terminal::new(CrosstermBackend::new(io::stdout())));
         match terminal {
             Ok(terminal) => Ok(Self { terminal, hook }),
             Err(error) => {
@@ -87,7 +88,10 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        give_back();
+        // Giving it back twice would write over what the panic has said.
+        if !GIVEN_BACK.load(Ordering::Acquire) {
+            give_back();
+        }
         put_hook(Arc::clone(&self.hook));
     }
 }
@@ -98,7 +102,8 @@ impl Signals {
         let mut signals = Self { last: Arc::default(), registered: Vec::new() };
         for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP] {
             let last = Arc::clone(&signals.last);
-            let id = signal_hook::flag::register_i32(signal, last)?;
+            let id =
+                signal_hook::flag::register_usize(signal, last, signal.unsigned_abs() as usize)?;
             signals.registered.push(id);
         }
         Ok(signals)
@@ -106,7 +111,7 @@ impl Signals {
 
     /// The last signal since this was last asked.
     pub(crate) fn last(&self) -> Option<Signal> {
-        match self.last.swap(0, Ordering::AcqRel) {
+        match i32::try_from(self.last.swap(0, Ordering::AcqRel)).unwrap_or_default() {
             0 => None,
             SIGTSTP => Some(Signal::Suspend),
             signal => Some(Signal::End(signal)),

@@ -12,11 +12,9 @@ pub(crate) fn bytes(bytes: u64) -> String {
     scaled(bytes as f64, &[" kB", " MB", " GB", " TB", " PB", " EB"])
 }
 
-/// Bytes a second, in the same way; below a thousand to the byte.
+/// Bytes of a second, in the same way; what is not nothing does not look like it.
 pub(crate) fn byte_rate(per_second: f64) -> String {
-    // What is not nothing does not look like it.
-    let whole = if per_second > 0.0 { per_second.max(1.0) } else { 0.0 };
-    format!("{}/s", bytes(whole.round() as u64))
+    bytes(if per_second > 0.0 { per_second.max(1.0).round() as u64 } else { 0 })
 }
 
 /// A count, with its thousands parted: `12,345`.
@@ -40,14 +38,15 @@ pub(crate) fn short_count(number: u64) -> String {
     scaled(number as f64, &["k", "M", "G", "T", "P", "E"])
 }
 
-/// Occurrences a second: `0/s`, `0.2/s`, `12/s`, `1.23k/s`.
+/// Occurrences of a second: `0`, `0.2`, `12`, `1.23k`.
 pub(crate) fn rate(per_second: f64) -> String {
     match per_second {
-        rate if rate <= 0.0 => "0/s".to_owned(),
-        rate if rate < 0.1 => "<0.1/s".to_owned(),
-        rate if rate < 9.95 && rate.fract() != 0.0 => format!("{rate:.1}/s"),
-        rate if rate < 999.5 => format!("{rate:.0}/s"),
-        rate => format!("{}/s", scaled(rate, &["k", "M", "G", "T"])),
+        rate if rate <= 0.0 => "0".to_owned(),
+        rate if rate < 0.1 => "<0.1".to_owned(),
+        // A whole number needs no digit behind the point, and one that is nearly whole neither.
+        rate if rate < 9.95 && (rate - rate.round()).abs() >= 0.05 => format!("{rate:.1}"),
+        rate if rate < 999.5 => format!("{rate:.0}"),
+        rate => scaled(rate, &["k", "M", "G", "T"]),
     }
 }
 
@@ -67,10 +66,10 @@ pub(crate) fn age(age: Duration) -> String {
 /// A time span of so many microseconds: `850 us`, `12.3 ms`, `1.20 s`, `12m05s`.
 pub(crate) fn latency(microseconds: u64, micro: &str) -> String {
     match microseconds {
-        ..1_000 => format!("{microseconds} {micro}"),
-        ..1_000_000 => digits(microseconds as f64 / 1e3) + " ms",
-        ..60_000_000 => digits(microseconds as f64 / 1e6) + " s",
-        _ => age(Duration::from_micros(microseconds)),
+        0..1_000 => format!("{microseconds} {micro}"),
+        1_000..1_000_000 => digits(microseconds as f64 / 1e3) + " ms",
+        1_000_000..60_000_000 => digits(microseconds as f64 / 1e6) + " s",
+        60_000_000.. => age(Duration::from_micros(microseconds)),
     }
 }
 
@@ -125,9 +124,9 @@ mod tests {
         ] {
             assert_eq!(bytes(number), text);
         }
-        assert_eq!(byte_rate(0.0), "0 B/s");
-        assert_eq!(byte_rate(0.01), "1 B/s");
-        assert_eq!(byte_rate(1_250_000.0), "1.25 MB/s");
+        assert_eq!(byte_rate(0.0), "0 B");
+        assert_eq!(byte_rate(0.01), "1 B");
+        assert_eq!(byte_rate(1_250_000.0), "1.25 MB");
     }
 
     #[test]
@@ -140,13 +139,14 @@ mod tests {
         assert_eq!(short_count(10_000), "10.0k");
         assert_eq!(short_count(1_234_567), "1.23M");
         for (number, text) in [
-            (0.0, "0/s"),
-            (0.04, "<0.1/s"),
-            (0.25, "0.2/s"),
-            (3.0, "3/s"),
-            (9.97, "10/s"),
-            (123.4, "123/s"),
-            (8_100.0, "8.10k/s"),
+            (0.0, "0"),
+            (0.04, "<0.1"),
+            (0.25, "0.2"),
+            (3.0, "3"),
+            (2.97, "3"),
+            (9.97, "10"),
+            (123.4, "123"),
+            (8_100.0, "8.10k"),
         ] {
             assert_eq!(rate(number), text);
         }
@@ -174,7 +174,8 @@ mod tests {
 
     #[test]
     fn a_share_is_nothing_or_all_only_if_it_is() {
-        for (share, text) in [(0.0, "0 %"), (0.001, "<1 %"), (0.5, "50 %"), (0.999, "99 %"), (1.0, "100 %")]
+        for (share, text) in
+            [(0.0, "0 %"), (0.001, "<1 %"), (0.5, "50 %"), (0.999, "99 %"), (1.0, "100 %")]
         {
             assert_eq!(percent(share), text);
         }

@@ -17,7 +17,7 @@ mod table;
 mod text;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -36,10 +36,16 @@ pub(crate) fn draw(frame: &mut Frame<'_>, model: &Model, look: Look) {
     draw_pane(frame, main, model.tab, model, look, true);
     // What is not chosen is seen too, where there is room.
     let mut rest = REST.into_iter().filter(|&tab| tab != model.tab);
-    for place in others {
+    for &place in &others {
         if let Some(tab) = rest.next() {
             draw_pane(frame, place, tab, model, look, false);
         }
+    }
+    if model.gone.is_some() {
+        // What is shown was so once.
+        let panes = tabs.union(main);
+        let panes = others.iter().fold(panes, |panes, &place| panes.union(place));
+        frame.buffer_mut().set_style(panes, look.quiet());
     }
     footer::draw(frame, footer, model, look);
     overlay::draw(frame, model, look);
@@ -73,19 +79,13 @@ fn areas(area: Rect) -> Areas {
     let [main, strip] =
         Layout::vertical([Constraint::Fill(2), Constraint::Fill(1)]).spacing(1).areas(body);
     let side_by_side = usize::from((area.width / PANE_WIDTH).max(1)).min(REST.len() - 1);
-    let others = Layout::horizontal(vec![Constraint::Fill(1); side_by_side]).spacing(1).split(strip);
+    let others =
+        Layout::horizontal(vec![Constraint::Fill(1); side_by_side]).spacing(1).split(strip);
     Areas { header, tabs, main, others: others.to_vec(), footer }
 }
 
 /// Draws a pane with its title; `keys` tells whether keys are for it.
-fn draw_pane(
-    frame: &mut Frame<'_>,
-    area: Rect,
-    tab: Tab,
-    model: &Model,
-    look: Look,
-    keys: bool,
-) {
+fn draw_pane(frame: &mut Frame<'_>, area: Rect, tab: Tab, model: &Model, look: Look, keys: bool) {
     let [title, body] = Layout::vertical([Constraint::Length(1), Constraint::Min(0)]).areas(area);
     let (summary, sort, (len, empty)) = match tab {
         Tab::Flows => (
@@ -107,9 +107,7 @@ fn draw_pane(
             let len = usize::from(model.dns.status.is_some());
             (dns::summary(model), None, (len, dns::empty(model)))
         }
-        Tab::Events => {
-            (events::summary(model), None, (model.events.len(), events::empty(model)))
-        }
+        Tab::Events => (events::summary(model), None, (model.events.len(), events::empty(model))),
     };
     let mut spans = vec![
         Span::styled(format!(" {}", tab.title()), look.strong()),
@@ -128,7 +126,7 @@ fn draw_pane(
         spans.push(Span::styled(text, look.quiet()));
     }
     if keys && !model.filter.is_empty() {
-        let filter = format!("{}with {}", look.dot(), text::cut(model.filter.text(), 40, look));
+        let filter = format!("{}filter: {}", look.dot(), text::cut(model.filter.text(), 40, look));
         spans.push(Span::styled(filter, look.strong()));
     }
     frame.render_widget(Line::from(spans), title);

@@ -83,11 +83,6 @@ impl History {
     pub(crate) fn newest(&self, count: usize) -> impl ExactSizeIterator<Item = f64> + '_ {
         self.values.range(self.values.len().saturating_sub(count)..).copied()
     }
-
-    /// Every value, oldest first.
-    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = f64> + '_ {
-        self.newest(self.values.len())
-    }
 }
 
 #[cfg(test)]
@@ -105,7 +100,7 @@ mod tests {
         assert_eq!(rate.per_second(), 2_000.0);
         rate.read(start + Duration::from_millis(2_500), 6_000);
         assert_eq!(rate.per_second(), 0.0);
-        assert_eq!(rate.history().iter().collect::<Vec<_>>(), [2_000.0, 0.0]);
+        assert_eq!(rate.history().newest(9).collect::<Vec<_>>(), [2_000.0, 0.0]);
     }
 
     #[test]
@@ -136,7 +131,7 @@ mod tests {
         for value in 0..5 {
             history.push(f64::from(value));
         }
-        assert_eq!(history.iter().collect::<Vec<_>>(), [2.0, 3.0, 4.0]);
+        assert_eq!(history.newest(9).collect::<Vec<_>>(), [2.0, 3.0, 4.0]);
         assert_eq!(history.newest(2).collect::<Vec<_>>(), [3.0, 4.0]);
         assert_eq!(history.newest(9).len(), 3);
     }

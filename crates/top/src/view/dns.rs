@@ -16,7 +16,7 @@ pub(super) fn summary(model: &Model) -> String {
         None => "none".to_owned(),
         Some(status) => {
             let queries = units::count(status.counters.queries);
-            format!("{queries} queries, {}", units::rate(model.dns.queries.per_second()))
+            format!("{queries} queries, {}/s", units::rate(model.dns.queries.per_second()))
         }
     }
 }
@@ -48,23 +48,17 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model, look: Look)
     draw_recent(frame, recent, model, look);
 }
 
-fn draw_figures(
-    frame: &mut Frame<'_>,
-    area: Rect,
-    model: &Model,
-    status: &DnsStatus,
-    look: Look,
-) {
+fn draw_figures(frame: &mut Frame<'_>, area: Rect, model: &Model, status: &DnsStatus, look: Look) {
     let counters = &status.counters;
     let share = |share: Option<f64>| share.map_or_else(|| "-".to_owned(), units::percent);
     let spark = usize::from(area.width).saturating_sub(50).min(60);
     let lines = [
         Line::from(vec![
             Span::raw(" cache hits "),
-            Span::styled(format!("{:>5}", share(model.dns.hit_rate())), look.strong()),
-            Span::raw(format!(" (now {})", share(model.dns.hit_rate_now()))),
-            Span::raw(look.dot()),
-            Span::raw(format!("{:>7} ", units::rate(model.dns.queries.per_second()))),
+            Span::styled(share(model.dns.hit_rate()), look.strong()),
+            Span::raw(format!(", now {}", share(model.dns.hit_rate_now()))),
+            Span::styled(look.dot(), look.quiet()),
+            Span::raw(format!("queries {}/s ", units::rate(model.dns.queries.per_second()))),
             Span::raw(spark::line(model.dns.queries.history().newest(spark), spark, look)),
         ]),
         join(
@@ -111,14 +105,14 @@ fn upstream_columns() -> [Column<DnsUpstream>; 3] {
         Column::text("UPSTREAM", Constraint::Max(48), |row: &DnsUpstream, width, look| {
             Span::raw(text::fit(&row.address.to_string(), width, look))
         }),
-        Column::text("STATE", Constraint::Length(5), |row, _, look| {
+        Column::text("STATE", Constraint::Length(5), |row: &DnsUpstream, _, look| {
             if row.down {
                 Span::styled("down", look.weight(Weight::Trouble))
             } else {
                 Span::styled("up", look.good())
             }
         }),
-        Column::number("ANSWERS IN", 10, |row, width, look| match row.latency_us {
+        Column::number("ANSWERS IN", 10, |row: &DnsUpstream, width, look| match row.latency_us {
             Some(latency) => {
                 Span::raw(text::cut(&units::latency(latency, look.micro()), width, look))
             }

@@ -15,7 +15,7 @@ pub(super) fn summary(model: &Model) -> String {
     match (all.value(), all.per_second()) {
         (0, _) => "none".to_owned(),
         (count, rate) if rate > 0.0 => {
-            format!("{} in all, {}", units::count(count), units::rate(rate))
+            format!("{} in all, {}/s", units::count(count), units::rate(rate))
         }
         (count, _) => format!("{} in all", units::count(count)),
     }
@@ -47,26 +47,30 @@ fn columns(width: u16) -> Vec<Column<DropRow>> {
             Span::raw(text::fit(&row.reason, width, look))
         })
         .key(SortKey::Name),
-        Column::number("RATE", 8, |row, width, look| {
+        Column::number("RATE/s", 7, |row: &DropRow, width, look| {
             ports::rate(row.count.per_second(), width, look, Weight::Notable)
         })
         .key(SortKey::Rate),
-        Column::number("TOTAL", 12, |row, width, look| {
+        Column::number("TOTAL", 12, |row: &DropRow, width, look| {
             Span::raw(text::cut(&units::count(row.count.value()), width, look))
         })
         .key(SortKey::Total),
     ];
     if width >= 56 {
         columns.push(
-            Column::number("LAST", 6, |row, width, look| match row.since {
+            Column::number("LAST", 6, |row: &DropRow, width, look| match row.since {
                 Some(since) => Span::raw(text::cut(&units::age(since), width, look)),
                 None => Span::styled("-", look.quiet()),
             })
             .key(SortKey::Age),
         );
-        columns.push(Column::text("ACTIVITY", Constraint::Max(64), |row, width, look| {
-            Span::raw(spark::line(row.count.history().newest(width), width, look))
-        }));
+        columns.push(Column::text(
+            "ACTIVITY",
+            Constraint::Max(64),
+            |row: &DropRow, width, look| {
+                Span::raw(spark::line(row.count.history().newest(width), width, look))
+            },
+        ));
     }
     columns
 }

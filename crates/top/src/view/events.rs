@@ -23,18 +23,13 @@ pub(super) fn summary(model: &Model) -> String {
 
 /// The word for a list without rows.
 pub(super) fn empty(model: &Model) -> &'static str {
-    if model.events.known() > 0 {
-        "no event matches the filter"
-    } else {
-        "nothing has happened"
-    }
+    if model.events.known() > 0 { "no event matches the filter" } else { "nothing has happened" }
 }
 
 /// Draws the list.
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model, look: Look, keys: bool) {
     let events = &model.events;
-    let rows =
-        Rows { len: events.len(), selected: events.place().filter(|_| keys), sort: None };
+    let rows = Rows { len: events.len(), selected: events.place().filter(|_| keys), sort: None };
     table::draw(frame, area, look, &columns(), &rows, |first| events.list(first));
 }
 
@@ -44,7 +39,7 @@ pub(super) fn columns() -> [Column<Record>; 2] {
         Column::text("UTC", Constraint::Length(8), |row: &Record, width, look| {
             Span::styled(text::cut(&row.clock(), width, look), look.quiet())
         }),
-        Column::text("WHAT", Constraint::Fill(1), |row, width, look| {
+        Column::text("WHAT", Constraint::Fill(1), |row: &Record, width, look| {
             Span::styled(text::cut(&row.text, width, look), look.weight(row.weight))
         }),
     ]

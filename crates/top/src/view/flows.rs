@@ -3,11 +3,12 @@
 use portreeve_types::api::FlowOrigin;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Rect};
+use ratatui::style::Style;
 use ratatui::text::Span;
 
 use super::table::{self, Column, Rows};
 use super::{Look, spark, text};
-use crate::model::{FlowRow, Model, SortKey};
+use crate::model::{FlowRow, Model, SortKey, Weight};
 use crate::units;
 
 /// What the title says besides the pane's name.
@@ -44,91 +45,123 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model, look: Look,
     table::draw(frame, area, look, &columns(area.width), &rows, |first| flows.list(first));
 }
 
-/// In words of at most ten letters; an engine may know phases that are not known here.
+/// In words of at most nine letters; an engine may know phases that are not known here.
 pub(super) fn phase(phase: &str) -> &str {
     match phase {
         "dialing_guest" | "dialing_host" => "dialing",
         "relaying" => "open",
-        "host_finished" => "host done",
-        "guest_finished" => "guest done",
-        "both_finished" => "both done",
-        "guest_gone" => "guest gone",
-        "host_gone" => "host gone",
+        "host_finished" => "host fin",
+        "guest_finished" => "guest fin",
+        "both_finished" => "both fin",
+        "guest_gone" => "no guest",
+        "host_gone" => "no host",
         other => other,
     }
 }
 
-/// The columns that fit.
+/// The columns that fit: whom the guest talks to and how fast always, the rest as there is room.
 fn columns(width: u16) -> Vec<Column<FlowRow>> {
-    let roomy = width >= 100;
-    let mut columns = vec![
-        Column::text("PROTO", Constraint::Length(5), |row: &FlowRow, width, look| {
-            Span::raw(text::cut(&row.info.protocol, width, look))
-        }),
-        Column::text("DIR", Constraint::Length(3), |row, _, _| {
-            Span::raw(match row.info.origin {
-                FlowOrigin::Host => "in",
-                FlowOrigin::Guest => "out",
-            })
-        }),
-        Column::text("PEER", Constraint::Fill(3), |row, width, look| {
-            Span::raw(text::fit(&row.peer, width, look))
-        })
-        .key(SortKey::Name),
-    ];
-    if roomy {
-        columns.push(Column::text("GUEST", Constraint::Fill(2), |row, width, look| {
-            Span::raw(text::fit(&row.info.guest.to_string(), width, look))
-        }));
-        columns.push(Column::text("STATE", Constraint::Length(10), |row, width, look| {
-            state(row, width, look)
-        }));
-    } else {
-        columns.push(Column::text("GUEST", Constraint::Length(6), |row, width, look| {
-            Span::raw(text::cut(&format!(":{}", row.info.guest.port()), width, look))
-        }));
+    let peer = Column::text("PEER", Constraint::Fill(4), |row: &FlowRow, width, look| {
+        Span::raw(text::fit(&row.peer, width, look))
+    })
+    .key(SortKey::Name);
+    match width {
+        0..40 => vec![peer, rate("RATE/s", |row| row.rate()).key(SortKey::Rate)],
+        40..64 => vec![
+            protocol(),
+            peer,
+            rate("TO/s", FlowRow::rate_to_guest).key(SortKey::Rate),
+            rate("FROM/s", FlowRow::rate_from_guest),
+        ],
+        64..100 => {
+            let guest = |row: &FlowRow, width, look| {
+                Span::raw(text::cut(&format!(":{}", row.info.guest.port()), width, look))
+            };
+            vec![
+                protocol(),
+                direction(),
+                peer,
+                Column::text("GUEST", Constraint::Length(6), guest),
+                rate("TO/s", FlowRow::rate_to_guest).key(SortKey::Rate),
+                rate("FROM/s", FlowRow::rate_from_guest),
+                total(),
+                age(),
+                Column::text("ACTIVITY", Constraint::Length(10), state_or_activity),
+            ]
+        }
+        100.. => {
+            let guest = |row: &FlowRow, width, look| {
+                Span::raw(text::fit(&row.info.guest.to_string(), width, look))
+            };
+            let (guest_width, spark) = match width {
+                100..120 => (Constraint::Length(15), 8),
+                120..140 => (Constraint::Fill(2), 12),
+                _ => (Constraint::Fill(2), 24),
+            };
+            vec![
+                protocol(),
+                direction(),
+                peer,
+                Column::text("GUEST", guest_width, guest),
+                Column::text("STATE", Constraint::Length(9), state),
+                rate("TO/s", FlowRow::rate_to_guest).key(SortKey::Rate),
+                rate("FROM/s", FlowRow::rate_from_guest),
+                total(),
+                age(),
+                Column::text("ACTIVITY", Constraint::Length(spark), activity),
+            ]
+        }
     }
-    columns.extend([
-        Column::number("TO GUEST", 9, |row, width, look| {
-            bytes(row.rate_to_guest(), width, look, look.to_guest())
-        })
-        .key(SortKey::Rate),
-        Column::number("FROM", 9, |row, width, look| {
-            bytes(row.rate_from_guest(), width, look, look.from_guest())
-        }),
-        Column::number("TOTAL", 7, |row, width, look| {
-            Span::raw(text::cut(&units::bytes(row.bytes()), width, look))
-        })
-        .key(SortKey::Total),
-        Column::number("AGE", 6, |row, width, look| {
-            Span::raw(text::cut(&units::age(row.age), width, look))
-        })
-        .key(SortKey::Age),
-    ]);
-    let spark = match width {
-        ..56 => return columns,
-        ..100 => 10,
-        ..140 => 12,
-        _ => 24,
-    };
-    columns.push(Column::text("ACTIVITY", Constraint::Length(spark), |row, width, look| {
-        activity(row, width, look)
-    }));
-    columns
 }
 
-/// A rate; nothing steps back, so that what moves is seen.
-pub(super) fn bytes(
-    rate: f64,
-    width: usize,
-    look: Look,
-    style: ratatui::style::Style,
-) -> Span<'static> {
-    if rate > 0.0 {
-        Span::styled(text::cut(&units::byte_rate(rate), width, look), style)
+/// Bytes a second, in the colour of the direction if it is one.
+fn rate(title: &'static str, rate: fn(&FlowRow) -> f64) -> Column<FlowRow> {
+    Column::number(title, 7, move |row, width, look: Look| {
+        let style = match title {
+            "TO/s" => look.toward_guest(),
+            "FROM/s" => look.out_of_guest(),
+            _ => look.plain(),
+        };
+        bytes(rate(row), width, look, style)
+    })
+}
+
+/// Bytes a second; nothing steps back, so that what moves is seen.
+pub(super) fn bytes(per_second: f64, width: usize, look: Look, style: Style) -> Span<'static> {
+    if per_second > 0.0 {
+        Span::styled(text::cut(&units::byte_rate(per_second), width, look), style)
     } else {
         Span::styled("-", look.quiet())
     }
+}
+
+fn protocol() -> Column<FlowRow> {
+    Column::text("TYPE", Constraint::Length(4), |row: &FlowRow, width, look| {
+        Span::raw(text::cut(&row.info.protocol, width, look))
+    })
+}
+
+fn direction() -> Column<FlowRow> {
+    Column::text("DIR", Constraint::Length(3), |row: &FlowRow, _, _| {
+        Span::raw(match row.info.origin {
+            FlowOrigin::Host => "in",
+            FlowOrigin::Guest => "out",
+        })
+    })
+}
+
+fn total() -> Column<FlowRow> {
+    Column::number("TOTAL", 7, |row: &FlowRow, width, look| {
+        Span::raw(text::cut(&units::bytes(row.bytes()), width, look))
+    })
+    .key(SortKey::Total)
+}
+
+fn age() -> Column<FlowRow> {
+    Column::number("AGE", 6, |row: &FlowRow, width, look| {
+        Span::raw(text::cut(&units::age(row.age), width, look))
+    })
+    .key(SortKey::Age)
 }
 
 fn state(row: &FlowRow, width: usize, look: Look) -> Span<'static> {
@@ -136,17 +169,17 @@ fn state(row: &FlowRow, width: usize, look: Look) -> Span<'static> {
     let style = match word {
         "open" => look.good(),
         "-" => look.quiet(),
-        _ => look.weight(crate::model::Weight::Notable),
+        _ => look.weight(Weight::Notable),
     };
     Span::styled(text::cut(word, width, look), style)
 }
 
-/// The sparkline; where there is no column for the state, the state of a flow that does not move
-/// and is not simply open.
 fn activity(row: &FlowRow, width: usize, look: Look) -> Span<'static> {
-    let quiet = row.rate() <= 0.0;
-    if width == 10 && quiet && row.info.phase.as_deref().is_some_and(|phase| phase != "relaying") {
-        return state(row, width, look);
-    }
     Span::raw(spark::line(row.history().newest(width), width, look))
+}
+
+/// The sparkline, or the state of a flow that does not move and is not simply open.
+fn state_or_activity(row: &FlowRow, width: usize, look: Look) -> Span<'static> {
+    let open = row.info.phase.as_deref().is_none_or(|phase| phase == "relaying");
+    if open || row.rate() > 0.0 { activity(row, width, look) } else { state(row, width, look) }
 }

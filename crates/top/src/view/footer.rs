@@ -39,7 +39,9 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model, look: Look)
 /// As many keys as fit.
 fn hints(model: &Model, width: usize, look: Look) -> Line<'static> {
     let pane: &[(&str, &str)] = match model.tab {
-        Tab::Flows => &[("/", "filter"), ("r t a n", "sort"), ("x", "kill"), ("Enter", "all of it")],
+        Tab::Flows => {
+            &[("/", "filter"), ("r t a n", "sort"), ("x", "kill"), ("Enter", "all of it")]
+        }
         Tab::Ports => {
             &[("/", "filter"), ("r t a n", "sort"), ("x", "unpublish"), ("Enter", "all of it")]
         }

@@ -30,14 +30,23 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model, look: Look)
     put(frame, &|frame, place| draw_engine(frame, place, model, look));
     let totals = &model.totals;
     put(frame, &|frame, place| {
-        let direction = ("to guest", look.to_guest());
+        let direction = ("to guest", look.toward_guest());
         draw_traffic(frame, place, direction, &totals.to_guest, &totals.frames_to_guest, look);
     });
     put(frame, &|frame, place| {
-        let direction = ("from guest", look.from_guest());
+        let direction = ("from guest", look.out_of_guest());
         draw_traffic(frame, place, direction, &totals.from_guest, &totals.frames_from_guest, look);
     });
-    put(frame, &|frame, place| frame.render_widget(figures(model, look), place));
+    put(frame, &|frame, place| {
+        let line = match &model.gone {
+            Some(gone) => Line::styled(
+                text::cut(&format!(" {}", gone.cause), place.width.into(), look),
+                look.weight(Weight::Trouble),
+            ),
+            None => figures(model, place.width.into(), look),
+        };
+        frame.render_widget(line, place);
+    });
 }
 
 /// Draws the names of the panes, the chosen one marked.
@@ -63,7 +72,8 @@ fn draw_engine(frame: &mut Frame<'_>, area: Rect, model: &Model, look: Look) {
     let (status, style) = status(model, look);
     let pace = format!("every {} ", period_text(model.period));
     let pace = if model.paused { Span::styled(" PAUSED ", look.selected()) } else { pace.into() };
-    let right = pace.content.width() as u16;
+    // Where there is little room, how the engine is matters more.
+    let right = if area.width < 48 && !model.paused { 0 } else { pace.content.width() as u16 };
     let [left, corner] =
         Layout::horizontal([Constraint::Min(0), Constraint::Length(right)]).areas(area);
     let name = model.health.as_ref().map_or("portreeve", |health| health.name.as_str());
@@ -79,20 +89,15 @@ fn draw_engine(frame: &mut Frame<'_>, area: Rect, model: &Model, look: Look) {
 
 /// How the engine is, in words.
 fn status(model: &Model, look: Look) -> (String, Style) {
-    if let Some((_, cause)) = &model.gone {
-        let text = format!("the engine does not answer, trying again: {cause}");
+    if let Some(gone) = &model.gone {
+        let text = format!("GONE for {}, trying again", units::age(gone.duration));
         return (text, look.weight(Weight::Trouble));
     }
     let Some(health) = &model.health else {
         return ("asking the engine".to_owned(), look.quiet());
     };
     let dot = look.dot();
-    let state = format!(
-        "up {}{dot}{}, pid {}",
-        units::age(model.uptime),
-        health.mode,
-        health.pid
-    );
+    let state = format!("up {}{dot}{}, pid {}", units::age(model.uptime), health.mode, health.pid);
     match (health.status.as_str(), health.guest) {
         ("ok", true) => (format!("guest attached{dot}{state}"), look.good()),
         ("ok", false) => (format!("no guest{dot}{state}"), look.weight(Weight::Notable)),
@@ -110,7 +115,7 @@ fn draw_traffic(
     look: Look,
 ) {
     let figures = format!(
-        " {name:<10} {:>10} {:>9} frames ",
+        " {name:<10} {:>7}/s {:>7} frames/s  ",
         units::byte_rate(bytes.per_second()),
         units::rate(frames.per_second()),
     );
@@ -123,7 +128,7 @@ fn draw_traffic(
 }
 
 /// Counts and rates of the whole engine on one line, the most telling first.
-fn figures(model: &Model, look: Look) -> Line<'static> {
+fn figures(model: &Model, width: usize, look: Look) -> Line<'static> {
     let totals = &model.totals;
     let plain = look.plain();
     let if_any = |count: f64, weight| if count > 0.0 { look.weight(weight) } else { plain };
@@ -131,9 +136,9 @@ fn figures(model: &Model, look: Look) -> Line<'static> {
     let busy = totals.busy();
     let items = [
         (format!("{} flows", units::count(totals.flows.active)), plain),
-        (format!("opened {}", units::rate(totals.opened.per_second())), plain),
-        (format!("refused {}", units::rate(refused)), if_any(refused, Weight::Notable)),
-        (format!("dropped {}", units::rate(dropped)), if_any(dropped, Weight::Notable)),
+        (format!("opened {}/s", units::rate(totals.opened.per_second())), plain),
+        (format!("refused {}/s", units::rate(refused)), if_any(refused, Weight::Notable)),
+        (format!("dropped {}/s", units::rate(dropped)), if_any(dropped, Weight::Notable)),
         (format!("loop {}", units::percent(busy)), if_any(busy - 0.9, Weight::Notable)),
         (format!("dialing {}", units::short_count(totals.flows.dials)), plain),
         (
@@ -146,11 +151,14 @@ fn figures(model: &Model, look: Look) -> Line<'static> {
         (format!("TIME-WAIT {}", units::short_count(totals.flows.time_wait)), plain),
     ];
     let mut spans = vec![Span::raw(" ")];
+    let mut used = 1;
     for (at, (text, style)) in items.into_iter().enumerate() {
-        if at > 0 {
-            spans.push(Span::styled(look.dot(), look.quiet()));
+        let dot = if at > 0 { look.dot() } else { "" };
+        used += dot.width() + text.width();
+        if used > width {
+            break;
         }
-        spans.push(Span::styled(text, style));
+        spans.extend([Span::styled(dot, look.quiet()), Span::styled(text, style)]);
     }
     Line::from(spans)
 }

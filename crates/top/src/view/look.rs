@@ -50,11 +50,6 @@ impl Look {
         }
     }
 
-    /// From one end to the other.
-    pub(super) const fn arrow(self) -> &'static str {
-        if self.unicode { "→" } else { ">" }
-    }
-
     /// Microseconds.
     pub(super) const fn micro(self) -> &'static str {
         if self.unicode { "µs" } else { "us" }
@@ -96,12 +91,12 @@ impl Look {
     }
 
     /// What moves to the guest.
-    pub(super) const fn to_guest(self) -> Style {
+    pub(super) const fn toward_guest(self) -> Style {
         self.colored(Style::new(), Color::Cyan)
     }
 
     /// What moves from the guest.
-    pub(super) const fn from_guest(self) -> Style {
+    pub(super) const fn out_of_guest(self) -> Style {
         self.colored(Style::new(), Color::Green)
     }
 

@@ -3,7 +3,7 @@
 use portreeve_types::PublishId;
 use portreeve_types::api::FlowOrigin;
 use ratatui::Frame;
-use ratatui::layout::{Constraint, Flex, Layout, Rect};
+use ratatui::layout::{Constraint, Flex, Layout};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Clear, Paragraph, Wrap};
 use unicode_width::UnicodeWidthStr;
@@ -48,7 +48,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &Model, look: Look) {
         }
         Mode::Confirm(question) => {
             let (title, lines) = confirm(question, look);
-            draw_box(frame, title, lines, look);
+            draw_box(frame, &title, lines, look);
         }
     }
 }
@@ -81,7 +81,7 @@ fn help(look: Look) -> Vec<Line<'static>> {
         .collect()
 }
 
-fn confirm(question: &Question, look: Look) -> (&'static str, Vec<Line<'static>>) {
+fn confirm(question: &Question, look: Look) -> (String, Vec<Line<'static>>) {
     let key = |key: &'static str, does: &'static str| {
         Line::from(vec![Span::styled(format!("{key:>3}  "), look.strong()), Span::raw(does)])
     };
@@ -89,14 +89,14 @@ fn confirm(question: &Question, look: Look) -> (&'static str, Vec<Line<'static>>
     match question {
         Question::Kill { id, what: flow } => {
             let lines = vec![
-                what(&format!("{flow} ({id})")),
+                what(flow),
                 Line::from(""),
                 key("y", "kill it: both ends are reset"),
                 key("Esc", "leave it"),
             ];
-            ("Kill this flow?", lines)
+            (format!("Kill flow {id}?"), lines)
         }
-        Question::Unpublish { what: port, flows, .. } => {
+        Question::Unpublish { id, what: port, flows } => {
             let flows = match flows {
                 0 => "it has no connections".to_owned(),
                 1 => "it has 1 connection".to_owned(),
@@ -109,7 +109,7 @@ fn confirm(question: &Question, look: Look) -> (&'static str, Vec<Line<'static>>
                 key("r", "reset: take no more clients, end connections now"),
                 key("Esc", "leave it"),
             ];
-            ("Unpublish this port?", lines)
+            (format!("Unpublish port {id}?"), lines)
         }
     }
 }
@@ -141,10 +141,10 @@ fn flow(model: &Model, id: &str, look: Look) -> Vec<Line<'static>> {
         look,
     ));
     if let Some(port) = info.port {
-        let port = model.ports.get(port).map_or_else(
-            || format!("{port}"),
-            |row| format!("{port}: {}", row.status.port),
-        );
+        let port = model
+            .ports
+            .get(port)
+            .map_or_else(|| format!("{port}"), |row| format!("{port}: {}", row.status.port));
         lines.push(field("port", port, look));
     }
     let addresses = [
@@ -163,7 +163,7 @@ fn flow(model: &Model, id: &str, look: Look) -> Vec<Line<'static>> {
     }
     let opened = info.opened.to_string();
     lines.push(field("opened", format!("{opened} ({} ago)", units::age(row.age)), look));
-    let moved = |bytes, rate| format!("{}, now {}", units::bytes(bytes), units::byte_rate(rate));
+    let moved = |bytes, rate| format!("{}, now {}/s", units::bytes(bytes), units::byte_rate(rate));
     lines.push(field("to guest", moved(info.bytes_to_guest, row.rate_to_guest()), look));
     lines.push(field("from guest", moved(info.bytes_from_guest, row.rate_from_guest()), look));
     lines
@@ -189,13 +189,17 @@ fn port(model: &Model, id: PublishId, look: Look) -> Vec<Line<'static>> {
     lines.extend([
         field(
             "flows",
-            format!("{} now, {} in all", units::count(counters.flows), units::count(counters.opened)),
+            format!(
+                "{} now, {} in all",
+                units::count(counters.flows),
+                units::count(counters.opened)
+            ),
             look,
         ),
         field("refused", units::count(counters.refused), look),
         field(
             "moved",
-            format!("{}, now {}", units::bytes(row.bytes), units::byte_rate(row.rate)),
+            format!("{}, now {}/s", units::bytes(row.bytes), units::byte_rate(row.rate)),
             look,
         ),
     ]);

@@ -26,11 +26,7 @@ pub(super) fn summary(model: &Model) -> String {
 
 /// The word for a list without rows.
 pub(super) fn empty(model: &Model) -> &'static str {
-    if model.ports.known() > 0 {
-        "no port matches the filter"
-    } else {
-        "nothing is published"
-    }
+    if model.ports.known() > 0 { "no port matches the filter" } else { "nothing is published" }
 }
 
 /// Draws the list.
@@ -46,59 +42,67 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model, look: Look,
 
 /// The columns that fit.
 fn columns(width: u16) -> Vec<Column<PortRow>> {
+    let (narrow, roomy) = (width < 64, width >= 100);
     let mut columns = vec![
         Column::text("GUEST", Constraint::Length(9), |row: &PortRow, width, look| {
             let port = &row.status.port;
             Span::raw(text::cut(&format!("{}/{}", port.guest_port, port.transport), width, look))
         })
         .key(SortKey::Name),
-        Column::text("ON THE HOST", Constraint::Fill(2), |row, width, look| {
+        Column::text("ON THE HOST", Constraint::Fill(2), |row: &PortRow, width, look| {
             Span::raw(text::fit(&row.status.port.host.to_string(), width, look))
         }),
-        Column::text("STATE", Constraint::Length(9), |row, _, look| match row.status.state {
-            PortState::Listening => Span::styled("listening", look.good()),
-            PortState::Paused => Span::styled("paused", look.weight(Weight::Trouble)),
-            PortState::Draining => Span::styled("draining", look.weight(Weight::Notable)),
-        }),
-        Column::number("FLOWS", 6, |row, width, look| {
-            Span::raw(text::cut(&units::short_count(row.status.counters.flows), width, look))
-        }),
+        Column::text("STATE", Constraint::Length(9), state),
+        number("FLOWS", 5, |row| units::short_count(row.status.counters.flows)),
     ];
-    if width >= 72 {
-        columns.push(Column::number("NEW", 7, |row, width, look| {
+    if roomy {
+        columns.push(Column::number("NEW/s", 6, |row: &PortRow, width, look| {
             rate(row.opened.per_second(), width, look, Weight::Normal)
         }));
-        columns.push(Column::number("REFUSED", 7, |row, width, look| {
-            Span::raw(text::cut(&units::short_count(row.refused.value()), width, look))
-        }));
     }
-    columns.push(
-        Column::number("RATE", 9, |row, width, look| {
-            flows::bytes(row.rate, width, look, look.plain())
-        })
-        .key(SortKey::Rate),
-    );
-    columns.push(
-        Column::number("TOTAL", 7, |row, width, look| {
-            Span::raw(text::cut(&units::bytes(row.bytes), width, look))
-        })
-        .key(SortKey::Total),
-    );
-    if width >= 100 {
-        columns.push(Column::text("SOURCE", Constraint::Length(8), |row, width, look| {
-            Span::raw(text::cut(source(row.status.port.source), width, look))
-        }));
-        columns.push(Column::text("NAME", Constraint::Fill(1), |row, width, look| {
-            Span::raw(text::fit(row.status.port.name.as_deref().unwrap_or("-"), width, look))
-        }));
+    if !narrow {
+        columns.push(number("REFUSED", 7, |row| units::short_count(row.refused.value())));
     }
-    if width >= 80 {
-        let spark = if width >= 140 { 24 } else { 10 };
-        columns.push(Column::text("ACTIVITY", Constraint::Length(spark), |row, width, look| {
-            Span::raw(spark::line(row.history.newest(width), width, look))
-        }));
+    let speed =
+        |row: &PortRow, width, look: Look| flows::bytes(row.rate, width, look, look.plain());
+    columns.push(Column::number("RATE/s", 7, speed).key(SortKey::Rate));
+    if !narrow {
+        columns.push(number("TOTAL", 7, |row| units::bytes(row.bytes)).key(SortKey::Total));
+    }
+    if roomy {
+        columns.extend(roomy_columns(width));
     }
     columns
+}
+
+/// Columns for which there is room on wide screens only.
+fn roomy_columns(width: u16) -> [Column<PortRow>; 3] {
+    let spark = if width >= 140 { 24 } else { 10 };
+    [
+        Column::text("SOURCE", Constraint::Length(8), |row: &PortRow, width, look| {
+            Span::raw(text::cut(source(row.status.port.source), width, look))
+        }),
+        Column::text("NAME", Constraint::Fill(1), |row: &PortRow, width, look| {
+            Span::raw(text::fit(row.status.port.name.as_deref().unwrap_or("-"), width, look))
+        }),
+        Column::text("ACTIVITY", Constraint::Length(spark), |row: &PortRow, width, look| {
+            Span::raw(spark::line(row.history.newest(width), width, look))
+        }),
+    ]
+}
+
+fn number(title: &'static str, width: u16, show: fn(&PortRow) -> String) -> Column<PortRow> {
+    Column::number(title, width, move |row, width, look| {
+        Span::raw(text::cut(&show(row), width, look))
+    })
+}
+
+fn state(row: &PortRow, _: usize, look: Look) -> Span<'static> {
+    match row.status.state {
+        PortState::Listening => Span::styled("listening", look.good()),
+        PortState::Paused => Span::styled("paused", look.weight(Weight::Trouble)),
+        PortState::Draining => Span::styled("draining", look.weight(Weight::Notable)),
+    }
 }
 
 /// Whom the guest sees as the client.

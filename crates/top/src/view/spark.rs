@@ -4,11 +4,7 @@ use super::Look;
 
 /// The newest `width` values, the newest at the right. The highest of them fills its cell; what is
 /// not nothing is seen.
-pub(super) fn line(
-    values: impl ExactSizeIterator<Item = f64>,
-    width: usize,
-    look: Look,
-) -> String {
+pub(super) fn line(values: impl ExactSizeIterator<Item = f64>, width: usize, look: Look) -> String {
     let values: Vec<f64> = values.collect();
     let values = &values[values.len().saturating_sub(width)..];
     let most = values.iter().copied().fold(0.0, f64::max);

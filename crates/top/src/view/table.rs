@@ -21,7 +21,7 @@ pub(super) struct Column<R> {
 }
 
 /// What a row shows in a column that is so many letters wide.
-type Cell<R> = fn(&R, usize, Look) -> Span<'static>;
+type Cell<R> = Box<dyn Fn(&R, usize, Look) -> Span<'static>>;
 
 /// Which rows there are.
 pub(super) struct Rows {
@@ -35,14 +35,21 @@ pub(super) struct Rows {
 
 impl<R> Column<R> {
     /// A column of text, from the left.
-    pub(super) fn text(title: &'static str, width: Constraint, cell: Cell<R>) -> Self {
-        Self { title, width, alignment: Alignment::Left, key: None, cell }
+    pub(super) fn text(
+        title: &'static str,
+        width: Constraint,
+        cell: impl Fn(&R, usize, Look) -> Span<'static> + 'static,
+    ) -> Self {
+        Self { title, width, alignment: Alignment::Left, key: None, cell: Box::new(cell) }
     }
 
     /// A column of numbers, to the right.
-    pub(super) fn number(title: &'static str, width: u16, cell: Cell<R>) -> Self {
-        let width = Constraint::Length(width);
-        Self { title, width, alignment: Alignment::Right, key: None, cell }
+    pub(super) fn number(
+        title: &'static str,
+        width: u16,
+        cell: impl Fn(&R, usize, Look) -> Span<'static> + 'static,
+    ) -> Self {
+        Self { alignment: Alignment::Right, ..Self::text(title, Constraint::Length(width), cell) }
     }
 
     /// The column shows what rows are sorted by.
@@ -68,8 +75,7 @@ pub(super) fn draw<'r, R: 'r, I: Iterator<Item = &'r R>>(
     rows: &Rows,
     list: impl FnOnce(usize) -> I,
 ) {
-    let [titles, body] =
-        Layout::vertical([Constraint::Length(1), Constraint::Min(0)]).areas(area);
+    let [titles, body] = Layout::vertical([Constraint::Length(1), Constraint::Min(0)]).areas(area);
     let places = Layout::horizontal(columns.iter().map(|column| column.width))
         .spacing(1)
         .split(Rect { x: 0, y: 0, width: area.width.saturating_sub(2), height: 1 });
