@@ -25,7 +25,7 @@ use ratatui::text::{Line, Span};
 
 pub(crate) use look::Look;
 
-use crate::model::{Model, Tab};
+use crate::model::{Model, SortKey, Tab};
 
 /// Draws everything.
 pub(crate) fn draw(frame: &mut Frame<'_>, model: &Model, look: Look) {
@@ -87,57 +87,29 @@ fn areas(area: Rect) -> Areas {
 /// Draws a pane with its title; `keys` tells whether keys are for it.
 fn draw_pane(frame: &mut Frame<'_>, area: Rect, tab: Tab, model: &Model, look: Look, keys: bool) {
     let [title, body] = Layout::vertical([Constraint::Length(1), Constraint::Min(0)]).areas(area);
-    let (summary, sort, (len, empty)) = match tab {
-        Tab::Flows => (
-            flows::summary(model),
-            Some(model.flows.sort()),
-            (model.flows.len(), flows::empty(model)),
-        ),
-        Tab::Ports => (
-            ports::summary(model),
-            Some(model.ports.sort()),
-            (model.ports.len(), ports::empty(model)),
-        ),
-        Tab::Drops => (
-            drops::summary(model),
-            Some(model.drops.sort()),
-            (model.drops.len(), drops::empty(model)),
-        ),
-        Tab::Dns => {
-            let len = usize::from(model.dns.status.is_some());
-            (dns::summary(model), None, (len, dns::empty(model)))
+    frame.render_widget(pane_title(tab, model, look, keys), title);
+    let (len, empty) = match tab {
+        Tab::Flows => {
+            flows::draw(frame, body, model, look, keys);
+            (model.flows.len(), flows::empty(model))
         }
-        Tab::Events => (events::summary(model), None, (model.events.len(), events::empty(model))),
+        Tab::Ports => {
+            ports::draw(frame, body, model, look, keys);
+            (model.ports.len(), ports::empty(model))
+        }
+        Tab::Drops => {
+            drops::draw(frame, body, model, look, keys);
+            (model.drops.len(), drops::empty(model))
+        }
+        Tab::Dns => {
+            dns::draw(frame, body, model, look);
+            (usize::from(model.dns.status.is_some()), dns::EMPTY)
+        }
+        Tab::Events => {
+            events::draw(frame, body, model, look, keys);
+            (model.events.len(), events::empty(model))
+        }
     };
-    let mut spans = vec![
-        Span::styled(format!(" {}", tab.title()), look.strong()),
-        Span::raw(format!(" {summary}")),
-    ];
-    if let Some(sort) = sort.filter(|_| keys) {
-        let order = if sort.rises() { "smallest" } else { "largest" };
-        let order = match (sort.key, sort.rises()) {
-            (crate::model::SortKey::Age, true) => "youngest",
-            (crate::model::SortKey::Age, false) => "oldest",
-            (crate::model::SortKey::Name, true) => "A to Z",
-            (crate::model::SortKey::Name, false) => "Z to A",
-            _ => order,
-        };
-        let text = format!("{}by {}, {order} first", look.dot(), sort.key.word());
-        spans.push(Span::styled(text, look.quiet()));
-    }
-    if keys && !model.filter.is_empty() {
-        let filter = format!("{}filter: {}", look.dot(), text::cut(model.filter.text(), 40, look));
-        spans.push(Span::styled(filter, look.strong()));
-    }
-    frame.render_widget(Line::from(spans), title);
-
-    match tab {
-        Tab::Flows => flows::draw(frame, body, model, look, keys),
-        Tab::Ports => ports::draw(frame, body, model, look, keys),
-        Tab::Drops => drops::draw(frame, body, model, look, keys),
-        Tab::Dns => dns::draw(frame, body, model, look),
-        Tab::Events => events::draw(frame, body, model, look, keys),
-    }
     if len == 0 && body.height > 1 {
         let empty = if model.health.is_none() { "nothing is known yet" } else { empty };
         let room = usize::from(body.width).saturating_sub(1);
@@ -145,6 +117,38 @@ fn draw_pane(frame: &mut Frame<'_>, area: Rect, tab: Tab, model: &Model, look: L
         let line = Line::styled(format!(" {}", text::cut(empty, room, look)), look.quiet());
         frame.render_widget(line, place);
     }
+}
+
+/// The pane's name, how much is in it, in which order, and the filter.
+fn pane_title(tab: Tab, model: &Model, look: Look, keys: bool) -> Line<'static> {
+    let (summary, sort) = match tab {
+        Tab::Flows => (flows::summary(model), Some(model.flows.sort())),
+        Tab::Ports => (ports::summary(model), Some(model.ports.sort())),
+        Tab::Drops => (drops::summary(model), Some(model.drops.sort())),
+        Tab::Dns => (dns::summary(model), None),
+        Tab::Events => (events::summary(model), None),
+    };
+    let mut spans = vec![
+        Span::styled(format!(" {}", tab.title()), look.strong()),
+        Span::raw(format!(" {summary}")),
+    ];
+    if let Some(sort) = sort.filter(|_| keys) {
+        let order = match (sort.key, sort.rises()) {
+            (SortKey::Age, true) => "youngest first",
+            (SortKey::Age, false) => "oldest first",
+            (SortKey::Name, true) => "A to Z",
+            (SortKey::Name, false) => "Z to A",
+            (SortKey::Rate | SortKey::Total, true) => "smallest first",
+            (SortKey::Rate | SortKey::Total, false) => "largest first",
+        };
+        let text = format!("{}by {}, {order}", look.dot(), sort.key.word());
+        spans.push(Span::styled(text, look.quiet()));
+    }
+    if keys && !model.filter.is_empty() {
+        let filter = format!("{}filter: {}", look.dot(), text::cut(model.filter.text(), 40, look));
+        spans.push(Span::styled(filter, look.strong()));
+    }
+    Line::from(spans)
 }
 
 /// Panes in the order in which they are shown beside the chosen one.

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use portreeve_client::Connections;
+use portreeve_types::PublishId;
 use portreeve_types::api::{EventBody, FlowInfo, Timestamp};
 use proptest::prelude::*;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};

@@ -21,13 +21,8 @@ pub(super) fn summary(model: &Model) -> String {
     }
 }
 
-/// The word for an engine without a name server.
-pub(super) fn empty(model: &Model) -> &'static str {
-    match model.health {
-        Some(_) => "this engine has no name server",
-        None => "nothing is known yet",
-    }
-}
+/// The word for an engine without one.
+pub(super) const EMPTY: &str = "this engine has no name server";
 
 /// Draws figures, upstreams and the last queries and denials.
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model, look: Look) {

@@ -214,3 +214,12 @@ fn a_name_cannot_write_on_the_terminal() {
     assert!(!text.contains('\x1b') && !text.contains('\u{202e}'), "{text}");
     assert!(text.contains("a?[31m?b"), "{text}");
 }
+
+#[test]
+fn the_manual_knows_every_key() {
+    let manual = include_str!("../../../../docs/manual/top.md");
+    for (key, does) in overlay::KEYS {
+        let row = format!("| `{key}` | {does} |");
+        assert!(manual.contains(&row), "docs/manual/top.md lacks: {row}");
+    }
+}
