@@ -178,9 +178,9 @@ impl Asker {
     fn flows(&self) -> Result<(Vec<FlowInfo>, u64), SourceError> {
         let mut flows = Vec::new();
         let mut after = None;
-        // An engine without flows has pages too: its table has places that are empty. As many
-        // pages are turned as full ones would be needed, and some for those.
-        for _ in 0..self.max_flows.div_ceil(PAGE) * 2 {
+        // A page covers places of the engine's table, and those may be empty: few flows may be
+        // many pages away.
+        for _ in 0..MAX_PAGES {
             let page = self.source.flows(after, PAGE)?;
             flows.extend(page.flows);
             after = page.next;
@@ -220,6 +220,9 @@ const fn is_lost(event: &EventRecord) -> bool {
 
 /// Flows of one page: the most that the engine gives.
 const PAGE: usize = 1_000;
+
+/// Pages that are turned at most in one round.
+const MAX_PAGES: usize = 128;
 
 /// The least time between the end of a round and the next.
 const SHORTEST_BREAK: Duration = Duration::from_millis(50);

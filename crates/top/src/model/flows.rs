@@ -192,7 +192,9 @@ impl FlowRow {
         self.from_guest.read(now, info.bytes_from_guest);
         self.both.push(self.rate());
         self.age = wall.duration_since(info.opened.0).unwrap_or_default();
-        if info.name != self.info.name || info.phase != self.info.phase {
+        let words = |info: &api::FlowInfo| (info.client, info.guest, info.remote, info.target);
+        let (name, phase) = (&self.info.name, &self.info.phase);
+        if words(&info) != words(&self.info) || info.name != *name || info.phase != *phase {
             self.peer = peer(&info);
             self.lowercase = lowercase(&info);
         }
@@ -255,7 +257,7 @@ fn peer(info: &api::FlowInfo) -> String {
         }
         (api::FlowOrigin::Guest, None, Some(remote)) => remote.to_string(),
         (api::FlowOrigin::Guest, Some(name), None) => name.clone(),
-        (api::FlowOrigin::Guest, None, None) => "any".to_owned(),
+        (api::FlowOrigin::Guest, None, None) => "any peer".to_owned(),
     }
 }
 

@@ -152,7 +152,7 @@ pub(crate) fn ends(flow: &FlowInfo) -> String {
                 (Some(name), Some(remote)) => format!("{name}:{}", remote.port()),
                 (Some(name), None) => name.clone(),
                 (None, Some(remote)) => remote.to_string(),
-                (None, None) => "any".to_owned(),
+                (None, None) => "any peer".to_owned(),
             };
             format!("{protocol} {} > {to}", flow.guest)
         }
