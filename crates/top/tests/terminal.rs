@@ -8,11 +8,22 @@
     reason = "what a test's own helpers cannot do fails the test, and what is skipped is said"
 )]
 
+#[path = "../../../tests/e2e/src/tmux.rs"]
+#[expect(unreachable_pub, reason = "it is public where it is at home")]
 mod tmux;
 
 use std::process::Command;
 
-use tmux::{Tmux, canned};
+use tmux::Tmux;
+
+/// The view of the canned engine.
+fn canned() -> String {
+    // Beside this test: target/debug/deps/terminal-… and target/debug/examples/canned.
+    let test = std::env::current_exe().unwrap();
+    let path = test.parent().unwrap().parent().unwrap().join("examples/canned");
+    assert!(path.exists(), "build the example too: cargo build -p portreeve-top --examples");
+    path.into_os_string().into_string().unwrap()
+}
 
 /// How a shell starts the view, and says what it left of the terminal.
 fn script(view: &str) -> String {

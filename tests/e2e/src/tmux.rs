@@ -1,4 +1,6 @@
 //! A terminal of the test's own: a `tmux` server with one window, in which a shell runs.
+//!
+//! Uses nothing else of this package: the tests of `portreeve-top` include it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,25 +9,17 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// One terminal; dropped, it is gone with all that runs in it.
-pub(crate) struct Tmux {
+#[derive(Debug)]
+pub struct Tmux {
     directory: TempDir,
 }
 
 /// How long something may take to be seen.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// The view of the canned engine.
-pub(crate) fn canned() -> String {
-    // Beside this test: target/debug/deps/terminal-… and target/debug/examples/canned.
-    let test = std::env::current_exe().unwrap();
-    let path = test.parent().unwrap().parent().unwrap().join("examples/canned");
-    assert!(path.exists(), "build the example too: cargo build -p portreeve-top --examples");
-    path.into_os_string().into_string().unwrap()
-}
-
 impl Tmux {
     /// A terminal of this size with a shell in it; `None` where there is no `tmux`.
-    pub(crate) fn start(columns: u16, lines: u16) -> Option<Self> {
+    pub fn start(columns: u16, lines: u16) -> Option<Self> {
         if Command::new("tmux").arg("-V").output().is_err() {
             let why = "skipped: no tmux here";
             let required = std::env::var_os("PORTREEVE_REQUIRE_ALL").is_some_and(|set| set == "1");
@@ -52,49 +46,49 @@ impl Tmux {
     }
 
     /// The directory in which the shell is.
-    pub(crate) fn directory(&self) -> &Path {
+    pub fn directory(&self) -> &Path {
         self.directory.path()
     }
 
     /// Presses keys, by the names that `tmux` has for them.
-    pub(crate) fn keys(&self, keys: &[&str]) {
+    pub fn keys(&self, keys: &[&str]) {
         self.run(&[&["send-keys", "-t", ":"], keys].concat());
     }
 
     /// Types a text and then one key.
-    pub(crate) fn types(&self, text: &str, key: &str) {
+    pub fn types(&self, text: &str, key: &str) {
         self.run(&["send-keys", "-t", ":", "-l", text]);
         self.keys(&[key]);
     }
 
     /// Makes the terminal another size.
-    pub(crate) fn resize(&self, columns: u16, lines: u16) {
+    pub fn resize(&self, columns: u16, lines: u16) {
         let size = [columns.to_string(), lines.to_string()];
         self.run(&["resize-window", "-t", ":", "-x", &size[0], "-y", &size[1]]);
     }
 
     /// Waits until a text is on the screen.
-    pub(crate) fn sees(&self, wanted: &str) {
+    pub fn sees(&self, wanted: &str) {
         self.waits(wanted, |screen| screen.contains(wanted));
     }
 
     /// Waits until a text is no longer on the screen.
-    pub(crate) fn misses(&self, unwanted: &str) {
+    pub fn misses(&self, unwanted: &str) {
         self.waits(unwanted, |screen| !screen.contains(unwanted));
     }
 
     /// What is on the screen.
-    pub(crate) fn screen(&self) -> String {
+    pub fn screen(&self) -> String {
         self.run(&["capture-pane", "-p", "-t", ":"])
     }
 
     /// The same with its colours and modifiers.
-    pub(crate) fn styled_screen(&self) -> String {
+    pub fn styled_screen(&self) -> String {
         self.run(&["capture-pane", "-p", "-e", "-t", ":"])
     }
 
     /// `1` if the screen for whole-screen programs is shown, else `0`.
-    pub(crate) fn is_alternate(&self) -> String {
+    pub fn is_alternate(&self) -> String {
         self.run(&["display-message", "-p", "-t", ":", "#{alternate_on}"]).trim().to_owned()
     }
 
