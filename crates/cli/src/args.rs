@@ -3,7 +3,7 @@
 //! Owns names, defaults and help texts. Specifications are parsed here so that a wrong one is shown
 //! with a caret under the wrong part before anything starts.
 
-pub(crate) mod control;
+pub(crate) mod engine;
 pub(crate) mod network;
 pub(crate) mod serve;
 pub(crate) mod serving;
@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use control::ControlCommand;
+use engine::ControlCommand;
 use serve::ServeArgs;
 use serving::ServingArgs;
 

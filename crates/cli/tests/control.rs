@@ -491,10 +491,12 @@ fn a_capture_ends_whole_and_says_how_many_frames() {
     assert_eq!((&value["frames"], &value["lost"]), (&json!(2), &json!(0)));
     assert_eq!(std::fs::read(&file).expect("a file"), pcapng(2));
 
-    let timed = engines.run(&["capture", "-o", "-", "--duration", "300ms", "--with-verdicts"]);
-    assert_eq!(timed.code, Some(0), "{timed:?}");
-    assert_eq!(timed.out.len(), pcapng(4).len());
-    assert!(timed.err.contains("4 frames captured"), "{timed:?}");
+    let arguments = ["capture", "-o", "-", "--duration", "300ms", "--with-verdicts"];
+    let timed = engines.command(&arguments).output().expect("the command starts");
+    assert_eq!(timed.status.code(), Some(0), "{timed:?}");
+    assert_eq!(timed.stdout, pcapng(4));
+    let err = String::from_utf8(timed.stderr).expect("UTF-8");
+    assert!(err.contains("4 frames captured"), "{err}");
 
     std::fs::remove_file(&file).expect("a file");
     let outcome = engines.run(&["capture", "-o", path, "--filter", "nonsense"]);

@@ -22,7 +22,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::error::Error;
 use crate::exchange::{Exchange, MAX_ANSWER, Request};
 use crate::instance::{self, InstanceName};
-use crate::options::{CaptureOptions, EventFilter, FlowFilter};
+use crate::options::{CaptureOptions, Connections, EventFilter, FlowFilter};
 use crate::stream::{Capture, Events};
 use crate::target::Target;
 
@@ -35,16 +35,6 @@ pub enum Address {
     Socket(PathBuf),
     /// The only one that runs.
     Only,
-}
-
-/// What becomes of the connections of a port that is unpublished.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Connections {
-    /// They go on to their ends.
-    #[default]
-    Drain,
-    /// They are reset.
-    Reset,
 }
 
 /// A client of one engine's API. Blocks; a clone is cheap and may be used from another thread at
@@ -194,11 +184,7 @@ impl Client {
     /// # Errors
     /// As every request; `unknown-port`.
     pub fn unpublish(&self, id: PublishId, connections: Connections) -> Result<(), Error> {
-        let connections = match connections {
-            Connections::Drain => "drain",
-            Connections::Reset => "reset",
-        };
-        let target = Target::new("/ports").segment(id).query("connections", connections);
+        let target = Target::new("/ports").segment(id).query("connections", connections.as_str());
         self.tell(Method::DELETE, target, None::<&()>)
     }
 

@@ -26,8 +26,8 @@ mod options;
 mod stream;
 mod target;
 
-pub use client::{Address, Client, Connections};
+pub use client::{Address, Client};
 pub use error::Error;
 pub use instance::InstanceName;
-pub use options::{CaptureOptions, EventFilter, FlowFilter};
+pub use options::{CaptureOptions, Connections, EventFilter, FlowFilter};
 pub use stream::{Capture, Events};

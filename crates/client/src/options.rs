@@ -1,4 +1,4 @@
-//! What can be asked for beyond a path: filters of flows and events, and how to capture.
+//! What can be asked for beyond a path: filters of flows and events, how to capture, how to close.
 //!
 //! Owns their spelling as parameters. Whether a value is one that the engine knows is the engine's
 //! to say.
@@ -51,9 +51,28 @@ pub struct CaptureOptions {
     pub verdicts: bool,
 }
 
+/// What becomes of the connections of a port that is unpublished.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Connections {
+    /// They go on to their ends.
+    #[default]
+    Drain,
+    /// They are reset.
+    Reset,
+}
+
 impl Default for EventFilter {
     fn default() -> Self {
         Self { since: None, kinds: Vec::new(), follow: true }
+    }
+}
+
+impl Connections {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Drain => "drain",
+            Self::Reset => "reset",
+        }
     }
 }
 

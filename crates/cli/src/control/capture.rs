@@ -19,7 +19,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::screen::Screen;
 use super::{Stop, words};
-use crate::args::control::CaptureArgs;
+use crate::args::engine::CaptureArgs;
 use crate::report::{self, Failure};
 
 /// How soon a signal or the end of `--duration` is noticed on a silent link.

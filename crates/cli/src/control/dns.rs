@@ -9,7 +9,7 @@ use super::event_line::list;
 use super::screen::{Column, Grid, STRONG, Screen, clean};
 use super::stats::dns_lines;
 use super::{Stop, units, words};
-use crate::args::control::{DnsArgs, DnsCommand};
+use crate::args::engine::{DnsArgs, DnsCommand};
 
 pub(super) fn dns(args: &DnsArgs, screen: &mut Screen) -> Result<u8, Stop> {
     let client = words::engine(args.name.as_deref(), args.socket.as_deref())?;

@@ -9,7 +9,7 @@ use portreeve_types::api::EventRecord;
 use super::event_line;
 use super::screen::Screen;
 use super::{Stop, words};
-use crate::args::control::EventsArgs;
+use crate::args::engine::EventsArgs;
 use crate::report;
 
 pub(super) fn events(args: &EventsArgs, screen: &mut Screen) -> Result<u8, Stop> {
@@ -17,7 +17,7 @@ pub(super) fn events(args: &EventsArgs, screen: &mut Screen) -> Result<u8, Stop>
     let client = words::engine(ask.name.as_deref(), ask.socket.socket.as_deref())?;
     let filter = EventFilter {
         // Without waiting there is nothing from now on: what has been kept is meant.
-        since: args.since.or(args.no_follow.then_some(0)),
+        since: if args.no_follow { args.since.or(Some(0)) } else { args.since },
         kinds: args.kinds.clone(),
         follow: !args.no_follow,
     };

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::event_line::ends;
 use super::screen::{Column, Grid, Screen};
 use super::{Stop, events, ports, units, words};
-use crate::args::control::{FlowsArgs, KillArgs, Side};
+use crate::args::engine::{FlowsArgs, KillArgs, Side};
 use crate::report;
 
 pub(super) fn flows(args: &FlowsArgs, screen: &mut Screen) -> Result<u8, Stop> {
@@ -61,7 +61,10 @@ fn collect(
     let mut list = FlowList { flows: Vec::new(), next: None, total: 0 };
     let limit = args.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     // The API takes one port at a time.
-    let ports = ports.map_or(vec![None], |ports| ports.into_iter().map(Some).collect());
+    let ports = match ports {
+        Some(ports) => ports.into_iter().map(Some).collect(),
+        None => vec![None],
+    };
     for port in ports {
         let mut filter = FlowFilter {
             protocol: args.protocol.clone(),

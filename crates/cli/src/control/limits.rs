@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::screen::{Column, Grid, Screen, clean};
 use super::{Stop, words};
-use crate::args::control::{LimitsArgs, SocketArgs};
+use crate::args::engine::{LimitsArgs, SocketArgs};
 use crate::report::Failure;
 
 pub(super) fn limits(args: &LimitsArgs, screen: &mut Screen) -> Result<u8, Stop> {

@@ -28,7 +28,7 @@ mod words;
 use portreeve_client::Error;
 use portreeve_types::api::ProblemType;
 
-use crate::args::control::ControlCommand;
+use crate::args::engine::ControlCommand;
 use crate::report::Failure;
 use screen::Screen;
 

@@ -10,7 +10,7 @@ use portreeve_types::{PublishSpec, PublishedPort, Transport};
 use super::port_selector::{PortSelector, Unclear};
 use super::screen::{Column, Grid, Screen, clean};
 use super::{Stop, units, words};
-use crate::args::control::{PortArgs, PublishArgs, SocketArgs, UnpublishArgs};
+use crate::args::engine::{PortArgs, PublishArgs, SocketArgs, UnpublishArgs};
 use crate::report::{self, Failure};
 
 pub(super) fn publish(args: &PublishArgs, screen: &mut Screen) -> Result<u8, Stop> {

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::port_selector::shown_hosts;
 use super::screen::{Column, Grid, Screen};
 use super::{Stop, units};
-use crate::args::control::PsArgs;
+use crate::args::engine::PsArgs;
 use crate::report;
 
 /// How long an engine may take.

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::screen::{BAD, FAINT, GOOD, Screen, clean};
 use super::{REFUSED, Stop, words};
-use crate::args::control::{AskArgs, MetricsArgs};
+use crate::args::engine::{AskArgs, MetricsArgs};
 use crate::report::Failure;
 
 pub(super) fn config(args: &AskArgs, screen: &mut Screen) -> Result<u8, Stop> {

@@ -9,7 +9,7 @@ use portreeve_types::api::{DnsStats, DriverStats, FlowGauges, Histogram, Stats};
 
 use super::screen::{BAD, STRONG, Screen, clean};
 use super::{Stop, units, words};
-use crate::args::control::AskArgs;
+use crate::args::engine::AskArgs;
 
 pub(super) fn stats(args: &AskArgs, screen: &mut Screen) -> Result<u8, Stop> {
     let client = words::engine(args.name.as_deref(), args.socket.socket.as_deref())?;

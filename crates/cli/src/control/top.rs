@@ -5,7 +5,7 @@
 use portreeve_top::{Ended, Options};
 
 use super::{Stop, words};
-use crate::args::control::TopArgs;
+use crate::args::engine::TopArgs;
 use crate::report::Failure;
 
 pub(super) fn top(args: &TopArgs) -> Result<u8, Stop> {
