@@ -40,6 +40,11 @@ pub(crate) enum ControlCommand {
     Kill(KillArgs),
     /// Print what happens in an engine, as it happens, with reasons
     Events(EventsArgs),
+    /// Watch an engine live: flows, published ports, drops, names, events
+    ///
+    /// Takes the terminal over until q is pressed; ? shows the keys. Flows can be killed and ports
+    /// unpublished from it.
+    Top(TopArgs),
     /// Print what an engine has counted
     Stats(AskArgs),
     /// Show or change what a guest's name server does
@@ -86,6 +91,19 @@ pub(crate) struct AskArgs {
     pub(crate) name: Option<String>,
     #[command(flatten)]
     pub(crate) socket: SocketArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TopArgs {
+    /// The engine; may be left out when one runs
+    #[arg(conflicts_with = "socket")]
+    pub(crate) name: Option<String>,
+    /// The engine's control socket, in place of NAME
+    #[arg(short, long, value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
+    /// Ask the engine this often, until + or - is pressed
+    #[arg(short, long, value_name = "TIME", value_parser = interval, default_value = "1s")]
+    pub(crate) interval: Duration,
 }
 
 #[derive(Debug, Args)]
@@ -312,3 +330,12 @@ const PHASES: [&str; 9] = [
     "host_gone",
     "closed",
 ];
+
+/// Often enough to be live, and not so often that the engine does little else.
+fn interval(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        time if time < Duration::from_millis(100) => Err("must be at least 100ms".to_owned()),
+        time if time > Duration::from_secs(3_600) => Err("must be at most an hour".to_owned()),
+        time => Ok(time),
+    }
+}

@@ -7,7 +7,7 @@
 //! - `words`: which engine, and what remains of the words
 //! - `screen`: all that is printed; `units`, `event_line`: how things are written
 //! - one module for each noun: `ps`, `ports`, `flows`, `events`, `stats`, `dns`, `limits`,
-//!   `capture`, `settings`
+//!   `capture`, `settings`; `top` is a view of them all
 
 mod capture;
 mod dns;
@@ -21,6 +21,7 @@ mod ps;
 mod screen;
 mod settings;
 mod stats;
+mod top;
 mod units;
 mod words;
 
@@ -42,6 +43,7 @@ pub(crate) fn run(command: &ControlCommand) -> Result<u8, Failure> {
         ControlCommand::Flows(args) => flows::flows(args, screen),
         ControlCommand::Kill(args) => flows::kill(args, screen),
         ControlCommand::Events(args) => events::events(args, screen),
+        ControlCommand::Top(args) => top::top(args),
         ControlCommand::Stats(args) => stats::stats(args, screen),
         ControlCommand::Dns(args) => dns::dns(args, screen),
         ControlCommand::Limits(args) => limits::limits(args, screen),
