@@ -176,7 +176,11 @@ class Browser:
             file.write(base64.b64decode(image["data"]))
 
     def complaints(self):
-        """What the page's console has said that no good page makes it say."""
+        """What the console has said that no good page makes it say, and what the policy forbade.
+
+        That a request of the API failed is said there too; whether it should have is for the page
+        to show, and not counted.
+        """
         with self.news:
             events = list(self.events)
         complaints = []
@@ -189,5 +193,6 @@ class Browser:
                 complaints.append(str(parameters["args"]))
             elif event["method"] == "Log.entryAdded" and parameters["entry"]["level"] in ("error", "warning"):
                 entry = parameters["entry"]
-                complaints.append(f"{entry['source']}: {entry['text']} {entry.get('url', '')}")
+                if entry["source"] != "network" or "/v1/" not in entry.get("url", ""):
+                    complaints.append(f"{entry['source']}: {entry['text']} {entry.get('url', '')}")
         return complaints

@@ -58,7 +58,6 @@ TITLES = {
     "unavailable": (409, "switched off in this engine"),
 }
 SPEC = re.compile(r"(?:(?P<host>(?:[\d.]+:|\[[0-9a-f:]+\]:)?\d+):)?(?P<guest>\d+)(?:/(?P<transport>tcp|udp))?")
-TAKEN = 8081
 PAST_SECONDS = 3600
 
 
@@ -325,9 +324,6 @@ class Engine:
         guest = int(match["guest"])
         address, _, number = (match["host"] or "0").rpartition(":")
         number = int(number) or self.rng.randrange(32768, 60999)
-        if number == TAKEN:
-            raise Problem("bind-failed", f"cannot listen on 127.0.0.1:{number}: address in use",
-                          "publish it on another host port, or 0 for any free one")
         hosts = [f"{address}:{number}"] if address else [f"127.0.0.1:{number}", f"[::1]:{number}"]
         return [{"id": next(self.ids), "transport": match["transport"] or "tcp", "guest_port": guest,
                  "host": {"inet": host}, "source": "gateway", "state": "listening",
@@ -343,6 +339,10 @@ class Engine:
         if not isinstance(body, dict) or not isinstance(body.get("spec"), str):
             raise Problem("invalid-request", "the body has no member `spec`")
         ports = self._parse(body["spec"])
+        for port in ports:
+            if any(other["host"] == port["host"] for other in self.ports):
+                raise Problem("bind-failed", f"cannot listen on {port['host']['inet']}: address in use",
+                              "publish it on another host port, or 0 for any free one")
         self.ports += ports
         for port in ports:
             self.emit("published", port=self._bare(port))
@@ -499,6 +499,7 @@ class Handler(BaseHTTPRequestHandler):
 
 class Server(ThreadingHTTPServer):
     daemon_threads = True
+    allow_reuse_address = True
 
 
 def main():
