@@ -85,7 +85,7 @@ async function ask(method, path, body, signal) {
   let response;
   try {
     response = await fetch(new URL(path, ROOT), {
-      method, headers, signal, cache: "no-store", credentials: "same-origin",
+      method, headers, signal, cache: "no-store", credentials: "omit",
       body: body === undefined ? undefined : JSON.stringify(body),
     });
   } catch (cause) {

@@ -62,6 +62,7 @@ async function meet() {
 function connected() {
   if (!answers) {
     answers = true;
+    byId("main").classList.remove("stale");
     byId("banner").hidden = true;
     byId("token-form").hidden = true;
     if (!document.hidden) {
@@ -82,6 +83,7 @@ function disconnected(problem) {
   answers = false;
   // Whoever answers next is asked who it is.
   beats = 0;
+  byId("main").classList.add("stale");
   showState("bad", problem.wantsToken ? "token needed" : "disconnected");
   byId("token-form").hidden = !problem.wantsToken;
   if (problem.wantsToken) {

@@ -120,7 +120,7 @@ export class Overview {
       ["To guest", rate("bytes_to_guest", format.byteRate), rate("frames_to_guest", format.rate).replace("/s", " packets/s")],
       ["From guest", rate("bytes_from_guest", format.byteRate), rate("frames_from_guest", format.rate).replace("/s", " packets/s")],
       ["Connections", rate("opened", format.rate), `${format.count(flows.opened)} since start`],
-      ["Dropped", drops === undefined ? format.NONE : format.rate(drops), `${format.count(flows.refused + flows.egress_refused)} refused since start`],
+      ["Dropped", drops === undefined ? format.NONE : format.rate(drops), `refused: ${format.count(flows.refused + flows.egress_refused)}`],
       ["Dial, median", format.quantile(dial, 0.5), `95 %: ${format.quantile(dial, 0.95)}`],
       ["Guest RTT, median", format.quantile(rtt, 0.5), `95 %: ${format.quantile(rtt, 0.95)}`],
       ["Loop busy", rate("busy", format.percent), "of one core"],

@@ -28,7 +28,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 STATIC = Path(__file__).resolve().parent.parent
 HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "Content-Security-Policy":
+        "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
@@ -168,7 +169,7 @@ class Engine:
     # What goes on by itself.
 
     def tick(self):
-        last = time.time()
+        last = self.past[-1]["at"] + 1
         while True:
             time.sleep(0.25)
             now = time.time()
@@ -383,7 +384,7 @@ def route(engine, method, path, query, body):
     """The answer to a request: a status and what to send as JSON, None for nothing."""
     match method, path.split("/")[2:]:
         case "GET", ["health"]: return 200, engine.health()
-        case "GET", ["version"]: return 200, {"version": "0.0.0", "api": ["v1"]}
+        case "GET", ["version"]: return 200, {"version": "0.1.0", "api": ["v1"]}
         case "GET", ["stats"]: return 200, engine.stats()
         case "GET", ["limits"]: return 200, {"max_flows": 32768, "max_flows_per_port": 16384,
                                              "max_published": 4096}

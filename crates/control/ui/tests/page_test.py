@@ -12,16 +12,20 @@ import argparse
 import contextlib
 import json
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
-import browser
+sys.dont_write_bytecode = True
+import browser  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 VIEWS = ["overview", "flows", "ports", "dns", "events"]
 WIDTHS = [360, 800, 1600]
 NO_BROWSER = 77
+# Seconds for everything; a single wait has its own bound.
+OVERALL = 240
 
 
 def text(page, selector):
@@ -93,10 +97,10 @@ def publishes(page):
     host_port = at[0].rpartition(":")[2]
     page.type("#spec", f"{host_port}:4243")
     page.click("#publish button")
-    says(page, "#publish-problem", host_port)
+    taken = says(page, "#publish-problem", host_port)
     page.type("#spec", "nonsense")
     page.click("#publish button")
-    says(page, "#publish-problem", "nonsense")
+    says(page, "#publish-problem", f"^(?!{re.escape(taken)}$).*\\w")
     page.type("#spec", "")
     for address, choice in zip(at, ["Let connections end", "Reset connections"]):
         label = f"Unpublish 4242/tcp → {address}"
@@ -275,6 +279,10 @@ def everywhere(page, url, flow):
     is_clean(page)
 
 
+def overtime(*_):
+    raise TimeoutError(f"not done within {OVERALL} s")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--url", help="the page of a running engine")
@@ -284,6 +292,8 @@ def main():
     if program is None:
         print("no Chromium is installed (package chromium)", file=sys.stderr)
         return NO_BROWSER
+    signal.signal(signal.SIGALRM, overtime)
+    signal.alarm(OVERALL)
     with browser.Browser(program) as page:
         if options.url is not None:
             everywhere(page, options.url, options.flow)
