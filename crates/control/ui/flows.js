@@ -36,6 +36,8 @@ export class Flows {
   #shown = [];
   #total = 0;
   #walked = null;
+  // What the engine was asked to look for in the last walk.
+  #searched = "";
   #walkMs = 0;
   #sort = { column: COLUMNS[6], order: -1 };
   #drawn = new Map();
@@ -108,7 +110,8 @@ export class Flows {
     const flows = [];
     const query = new URLSearchParams({ limit: PAGE });
     const text = byId("flow-text").value.trim();
-    if (this.#isPartial && text !== "") {
+    this.#searched = this.#isPartial ? text : "";
+    if (this.#searched !== "") {
       query.set("contains", text);
     }
     for (;;) {
@@ -136,15 +139,18 @@ export class Flows {
   }
 
   #tell(filtered) {
-    const fetched = this.#flows.length;
-    const all = this.#isPartial
-      ? `the first ${format.count(fetched)} of ${format.count(this.#total)} flows are here; a filter looks through all`
-      : `${format.count(fetched)} flows`;
-    say(byId("flow-count"), this.#walked === null ? ""
-      : `${filtered ? `${format.count(this.#shown.length)} match; ` : ""}${all}, ${format.clock(this.#walked)}`);
+    const match = filtered ? `${format.count(this.#shown.length)} match; ` : "";
+    const fetched = format.count(this.#flows.length);
+    let all = `${fetched} flows`;
+    if (this.#searched !== "") {
+      all = `all ${format.count(this.#total)} flows searched for the text`;
+    } else if (this.#isPartial) {
+      all = `only ${fetched} of ${format.count(this.#total)} flows are here; a filter text searches all of them`;
+    }
+    say(byId("flow-count"), this.#walked === null ? "" : `${match}${all}, ${format.clock(this.#walked)}`);
     const empty = byId("flow-empty");
     empty.hidden = this.#shown.length > 0 || this.#walked === null;
-    say(empty, filtered && fetched > 0 ? "No flow matches the filter."
+    say(empty, filtered && this.#total > 0 ? "No flow matches the filter."
       : "There are no flows: nobody is connected to the guest, and the guest to nobody.");
   }
 
