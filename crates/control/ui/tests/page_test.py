@@ -84,6 +84,65 @@ def plots(page):
     page.click('#span input[value="5"]')
 
 
+def measures(page):
+    """Rates from counters, with numbers that can be checked by heart."""
+    found = page.run("""(async () => {
+        const { History } = await import("./history.js");
+        const begin = 1_800_000_000_000;
+        const stats = (n) => ({
+            traffic: { bytes_to_guest: 0, bytes_from_guest: 0, frames_to_guest: 0, frames_from_guest: n },
+            flows: { active: n % 10, opened: 3 * n, refused: 0, egress_refused: 0 },
+            drops: n < 50 ? [] : [{ reason: "r", count: 2 * (n - 49) }],
+            driver: { busy_seconds: 0 },
+        });
+        const history = new History();
+        const add = (second, n) => history.add(begin + 1000 * second, stats(n));
+        const points = (minutes, second) => history.points(60_000 * minutes, begin + 1000 * second);
+        for (let n = 0; n <= 120; n += 1) add(n, n);
+        const whole = points(5, 120);
+        const hour = points(60, 120);
+        const latest = history.latest(5000);
+        add(121, 5);
+        const fallen = points(5, 121).length;
+        add(122, 6);
+        history.break();
+        add(123, 7);
+        add(124, 8);
+        add(300, 9);
+        add(301, 10);
+        const ends = points(5, 301);
+        return {
+            opened: [...new Set(whole.map((p) => p.rate("opened")))],
+            drops: whole.map((p) => p.rate("drop:r")).filter((rate) => rate > 0).length,
+            begins: whole.map((p) => p.joined).lastIndexOf(false),
+            hour: [hour.length, ...new Set(hour.map((p) => p.rate("opened")))],
+            peak: Math.max(...hour.map((p) => p.peak("active"))),
+            latest: [latest.rate("opened"), latest.peak("active")],
+            fallen: fallen - whole.length,
+            after: ends.slice(-3).map((p) => [(p.at - begin) / 1000, p.rate("opened"), p.joined]),
+        };
+    })()""".replace("./history.js", page.run("new URL('history.js', document.baseURI).href")))
+    assert found == {
+        "opened": [3], "drops": 71, "begins": 0, "hour": [11, 3], "peak": 9, "latest": [3, 9],
+        "fallen": 0, "after": [[122, 3, False], [124, 3, False], [301, 3, False]],
+    }, found
+
+
+def writes_numbers(page):
+    found = page.run("""(async () => {
+        const f = await import(new URL("format.js", document.baseURI).href);
+        return [f.bytes(0), f.bytes(999), f.bytes(999_600), f.byteRate(1_234_567), f.rate(0.5), f.rate(12_345),
+            f.duration(0.0000005), f.duration(0.0425), f.duration(7.25), f.age(59.9), f.age(3661), f.age(90_000),
+            f.percent(0.075), f.endpoint("[fd00::1]:0"), f.endpoint("10.0.0.1:0"), f.endpoint("[::1]:80"),
+            f.trimmed("20.0 MB"), f.trimmed("1.50 kB"), f.trimmed("100 B"), f.hostEndpoint({ fd: 3 })];
+    })()""")
+    found = [each.replace("\u202f", " ") for each in found]
+    assert found == [
+        "0 B", "999 B", "1.00 MB", "1.23 MB/s", "0.50/s", "12,345/s", "0.50 µs", "42.5 ms", "7.3 s", "59 s",
+        "1 h 01 min", "1 d 01 h", "7.50 %", "fd00::1", "10.0.0.1", "[::1]:80", "20 MB", "1.5 kB", "100 B",
+        "descriptor 3"], found
+
+
 def publishes(page):
     goes_to(page, "ports")
     page.type("#spec", "0:4242")
@@ -270,6 +329,8 @@ def would_notice(page):
 
 def everywhere(page, url, flow):
     connects(page, url)
+    measures(page)
+    writes_numbers(page)
     plots(page)
     publishes(page)
     tells_events(page)
