@@ -29,8 +29,8 @@ const CHARTS = [
   },
   {
     title: "Connections", unit: "TCP per second", format: format.rate,
-    series: () => [counter("opened", 1, "opened"), counter("clients refused", 3, "refused"),
-      counter("guest refused", 4, "egress_refused")],
+    series: () => [counter("opened", 1, "opened"), counter("refused, in", 3, "refused"),
+      counter("refused, out", 4, "egress_refused")],
   },
   {
     title: "Drops", unit: "per second, by reason", format: format.rate, stacked: true,
