@@ -90,8 +90,8 @@ function disconnected(problem) {
     byId("banner").hidden = true;
   } else {
     complain(byId("banner"), {
-      message: `The engine does not answer: ${problem.message}`,
-      help: problem.help ?? `It may have ended. What is shown is what was last known; asked again every ${RETRY_MS / 1000} seconds`,
+      message: `${problem.status === 0 ? "The engine does not answer" : "The engine cannot be asked"}: ${problem.message}`,
+      help: problem.help ?? `${problem.status === 0 ? "It may have ended. " : ""}What is shown is what was last known; asked again every ${RETRY_MS / 1000} seconds`,
     });
   }
 }

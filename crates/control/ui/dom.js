@@ -89,10 +89,13 @@ export function repeatedly(repeat, pause) {
   async function turn() {
     timer = null;
     running = true;
-    await repeat();
-    running = false;
-    if (timer === null && !stopped) {
-      timer = setTimeout(turn, pause());
+    try {
+      await repeat();
+    } finally {
+      running = false;
+      if (timer === null && !stopped) {
+        timer = setTimeout(turn, pause());
+      }
     }
   }
   return {

@@ -175,7 +175,7 @@ def tells_events(page):
     goes_to(page, "events")
     page.type("#event-text", "4242/tcp")
     for kind in ["published", "unpublished"]:
-        has_row(page, "#event-list", kind + "4242/tcp")
+        page.until(f"[...document.querySelectorAll('#event-list .kind')].some(e => e.textContent === '{kind}')")
     page.type("#event-text", "no such words in any event")
     says(page, "#event-empty", "No event matches")
     page.type("#event-text", "")
@@ -277,16 +277,6 @@ def thousands(page):
     says(page, "#flow-count", r"^[\d,]+ match; [\d,]+ flows")
     page.run("(s => { s.value = 'udp'; s.dispatchEvent(new Event('input', { bubbles: true })); })(document.getElementById('flow-protocol'))")
     page.until("[...document.querySelectorAll('#flow-rows tr:not(.spacer)')].every(r => r.textContent.startsWith('udp'))")
-    slowest = page.run("""(async () => {
-        let slowest = 0;
-        for (let last = performance.now(), end = last + 5000, now = last; now < end; last = now) {
-            await new Promise(requestAnimationFrame);
-            now = performance.now();
-            slowest = Math.max(slowest, now - last);
-        }
-        return slowest;
-    })()""")
-    assert slowest < 1000, f"the page stood still for {slowest:.0f} ms"
     page.type("#flow-text", "")
 
 
