@@ -99,9 +99,7 @@ fn write(
         Kind::Histogram => MetricType::Histogram,
     };
     let unit = metric.unit.map(|unit| Unit::Other(unit.to_owned()));
-    // The encoder ends the sentence itself.
-    let help = metric.help.trim_end_matches('.');
-    let mut encoder = encoder.encode_descriptor(metric.name, help, unit.as_ref(), kind)?;
+    let mut encoder = encoder.encode_descriptor(metric.name, metric.help, unit.as_ref(), kind)?;
     for Sample { labels, value } in samples {
         let mut one = encoder.encode_family(&labels)?;
         match (metric.kind, value) {
@@ -117,7 +115,7 @@ fn write(
                     buckets.push((bucket.le, bucket.count.saturating_sub(below)));
                     below = bucket.count;
                 }
-                buckets.push((f64::MAX, histogram.count.saturating_sub(below)));
+                buckets.push((f64::INFINITY, histogram.count.saturating_sub(below)));
                 one.encode_histogram::<NoLabels>(histogram.sum, histogram.count, &buckets, None)?;
             }
         }
