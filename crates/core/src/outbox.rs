@@ -32,8 +32,8 @@ pub(crate) struct Outbox {
     max_frames: usize,
     spare: Spare,
     datagrams: Datagrams,
-    /// Frames that found the queue full.
-    pub(crate) overflow: u64,
+    /// Frames that found the queue full since this was last asked for.
+    overflow: u64,
 }
 
 /// Buffers that have done their work and wait for more.
@@ -154,6 +154,26 @@ impl Outbox {
             .emit(&mut frame[VIRTIO_NET_HDR_LEN..PACKET_OFFSET]);
         fill(&mut frame[PACKET_OFFSET..]);
         self.frames.push_back(frame);
+    }
+
+    /// Frames that found the queue full and have not been taken over.
+    pub(crate) fn overflow(&self) -> u64 {
+        self.overflow
+    }
+
+    /// Takes over how many frames found the queue full.
+    pub(crate) fn take_overflow(&mut self) -> u64 {
+        std::mem::take(&mut self.overflow)
+    }
+
+    /// Frames that wait, datagrams not counted.
+    pub(crate) fn frames_len(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// Bytes of datagrams that wait.
+    pub(crate) fn datagram_bytes(&self) -> usize {
+        self.datagrams.bytes()
     }
 
     /// Bytes of datagrams that may still be queued.

@@ -59,7 +59,7 @@ pub enum Event {
 /// in it, so it is for whoever asked for that much.
 pub(crate) fn log(event: &portreeve_core::Event) {
     match event {
-        portreeve_core::Event::EgressRefused { protocol, guest, destination, reason } => {
+        portreeve_core::Event::EgressRefused { protocol, guest, destination, reason, .. } => {
             let reason = reason.label();
             tracing::debug!(protocol, %guest, %destination, reason, "refused to the guest");
         }

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use portreeve_dns::DnsEvent;
 use portreeve_types::MacAddr;
@@ -165,8 +166,29 @@ pub enum Event {
         guest: SocketAddr,
         /// Where it wanted to go; port 0 for an echo.
         destination: SocketAddr,
+        /// The name that lately resolved to that address for the guest.
+        name: Option<Arc<str>>,
         /// Why not.
         reason: EgressRefusal,
+    },
+    /// Something from or for the guest went no further. For each reason this is said at most once
+    /// a second: the first at once, and what follows together.
+    Dropped {
+        /// Why.
+        reason: DropReason,
+        /// How often since it was last said.
+        count: u64,
+    },
+    /// A limit turned something away, or ended something older. Said at most once a second for
+    /// each limit, as drops are.
+    LimitReached {
+        /// The field of [`Limits`](portreeve_types::Limits).
+        limit: &'static str,
+        /// The port, of a limit that each published port has for itself; `None` where several
+        /// ports are told of together.
+        publish: Option<PublishId>,
+        /// How often since it was last said.
+        count: u64,
     },
     /// From the gateway's name server: queries, where they are logged, and its upstreams.
     Name(DnsEvent),
@@ -223,11 +245,6 @@ impl EventLog {
 }
 
 impl Engine {
-    /// Counts something that went no further.
-    pub(crate) fn drop(&mut self, reason: DropReason) {
-        self.counters.drop(reason);
-    }
-
     pub(crate) fn flow_info(&self, id: FlowId) -> Option<FlowInfo> {
         self.flows.get(id).and_then(super::super::flow::Flow::summary)
     }

@@ -35,7 +35,9 @@ impl Engine {
         let fragments = self.fragments.poll_timeout();
         let rings = self.stack.release_timeout();
         let names = self.names.poll_timeout();
-        flows.into_iter().chain(seeking).chain(fragments).chain(rings).chain(names).min()
+        let losses = self.losses.poll_timeout();
+        let parts = [flows, seeking, fragments, rings, names, losses];
+        parts.into_iter().flatten().min()
     }
 
     pub(crate) fn run_timers(&mut self) {

@@ -23,6 +23,7 @@ use crate::egress::Target;
 use crate::engine::Engine;
 use crate::engine::event::{CloseReason, EgressRefusal, Event};
 use crate::engine::host::{HostOp, MappedDatagram, MappingKind, OutgoingDatagram, Undeliverable};
+use crate::engine::losses::Limit;
 use crate::flow::{Body, Flow, FlowId};
 use peers::Peers;
 
@@ -152,6 +153,7 @@ impl Engine {
         let limits = &self.config.limits;
         let most = limits.max_mappings;
         if self.flows.active() >= limits.max_flows {
+            self.limit_reached(Limit::MaxFlows);
             return None;
         }
         while self.mappings.count() >= most {
@@ -195,7 +197,8 @@ impl Engine {
                 self.mappings.by_use.insert(mapping.last_use, id);
                 continue;
             }
-            self.drop(DropReason::MappingEvicted);
+            self.lose(DropReason::MappingEvicted, 1);
+            self.limit_reached(Limit::MaxMappings);
             return self.mapping_remove(id, CloseReason::Evicted);
         }
     }
@@ -238,7 +241,7 @@ impl Engine {
         if queued {
             self.counters.datagrams_to_guest += 1;
         } else {
-            self.drop(DropReason::DatagramQueueFull);
+            self.datagram_queue_full();
         }
     }
 
@@ -274,7 +277,8 @@ impl Engine {
         let Body::Mapping(mapping) = &flow.body else { return };
         let remote = mapping.peers.remote(destination).unwrap_or(destination);
         let key = FlowKey { remote, ..flow.key };
-        self.note_egress_refused(&key, EgressRefusal::HostAddress);
+        let name = self.name_of(remote.ip());
+        self.note_egress_refused(&key, EgressRefusal::HostAddress, name);
     }
 
     /// The mapping's deadline has come: it ends if it was idle, else it gets another.

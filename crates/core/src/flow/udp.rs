@@ -16,6 +16,7 @@ use crate::drop_reason::DropReason;
 use crate::engine::Engine;
 use crate::engine::event::{CloseReason, Event};
 use crate::engine::host::{IncomingDatagram, OutgoingDatagram};
+use crate::engine::losses::Limit;
 use crate::flow::mapping::Departure;
 use crate::flow::{Body, Flow, FlowId};
 use crate::publish::proxy;
@@ -67,7 +68,7 @@ impl Engine {
         if self.outbox.datagram(&key, [&preamble, datagram.payload]) {
             self.counters.datagrams_to_guest += 1;
         } else {
-            self.drop(DropReason::DatagramQueueFull);
+            self.datagram_queue_full();
         }
     }
 
@@ -80,16 +81,29 @@ impl Engine {
         let limits = &self.config.limits;
         let entry = self.published.get(datagram.publish).filter(|e| !e.draining).cloned();
         let Some(entry) = entry else {
+            self.published.refused(datagram.publish);
             self.drop(DropReason::NotPublished);
             return None;
         };
-        if self.flows.active() >= limits.max_flows || entry.flows >= limits.max_flows_per_port {
+        let (full, port_full) =
+            (self.flows.active() >= limits.max_flows, entry.flows >= limits.max_flows_per_port);
+        if full || port_full {
+            self.published.refused(datagram.publish);
             self.drop(DropReason::FlowLimit);
+            if port_full {
+                self.port_limit_reached(datagram.publish);
+            } else {
+                self.limit_reached(Limit::MaxFlows);
+            }
             return None;
         }
         // Where the guest has answered on one family before, that is the one it serves.
         let answered = self.udp_family.get(&datagram.publish).copied();
-        let key = self.udp_key(&client, entry.guest_port, entry.source, answered)?;
+        let key = self.udp_key(&client, entry.guest_port, entry.source, answered);
+        let Some(key) = key else {
+            self.published.refused(datagram.publish);
+            return None;
+        };
         let now = self.now;
         let body = Body::Udp(Udp {
             local: datagram.local,
@@ -104,6 +118,7 @@ impl Engine {
         });
         self.clients.insert(client, id);
         self.published.flow_added(datagram.publish);
+        self.published.opened(datagram.publish);
         self.arm(id, now + self.udp_idle(false));
         if let Some(info) = self.flow_info(id) {
             self.events.push(Event::FlowOpened(info));
@@ -248,7 +263,8 @@ impl Engine {
         let Body::Udp(udp) = flow.body else { return };
         if let (Some(publish), Some(client)) = (flow.publish, flow.client) {
             self.clients.remove(&ClientKey { publish, client, local: udp.local });
-            self.published.flow_removed(publish);
+            let bytes = (flow.bytes_to_guest, flow.bytes_from_guest);
+            self.published.flow_removed(publish, bytes);
             if self.published.get(publish).is_none() {
                 self.udp_family.remove(&publish);
             }

@@ -38,11 +38,21 @@ pub(crate) struct Reassembly {
     /// Keys in order of their first fragment, with that time; stale keys are skipped.
     oldest: VecDeque<(Instant, Key)>,
     bytes: usize,
-    /// Datagrams that made room for newer ones.
-    evicted: usize,
+    turned_away: TurnedAway,
     max_queues: usize,
     max_bytes: usize,
     timeout: Duration,
+}
+
+/// What the limits have turned away since this was last asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TurnedAway {
+    /// Datagrams that made room for newer ones.
+    pub(crate) evicted: u64,
+    /// Datagrams, evicted or refused, for which there were too many.
+    pub(crate) by_queues: u64,
+    /// Datagrams, evicted or refused, for which there were too many bytes.
+    pub(crate) by_bytes: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,7 +77,7 @@ impl Reassembly {
             queues: BTreeMap::new(),
             oldest: VecDeque::new(),
             bytes: 0,
-            evicted: 0,
+            turned_away: TurnedAway::default(),
             max_queues,
             max_bytes,
             timeout,
@@ -104,10 +114,12 @@ impl Reassembly {
             return Joined::Dropped(DropReason::FragmentMalformed);
         }
         if data.len() > self.max_bytes || self.max_queues == 0 {
+            self.turned_away.by_bytes += 1;
             return Joined::Dropped(DropReason::FragmentLimit);
         }
         if !self.queues.contains_key(&key) {
             while self.queues.len() >= self.max_queues {
+                self.turned_away.by_queues += 1;
                 self.drop_oldest();
             }
             self.oldest.push_back((now, key));
@@ -121,10 +133,12 @@ impl Reassembly {
         match verdict {
             Ok(false) => {
                 while self.bytes > self.max_bytes && self.queues.len() > 1 {
+                    self.turned_away.by_bytes += 1;
                     self.drop_oldest();
                 }
                 // Its own fragments may have been the oldest; then it is among the evicted.
                 if self.bytes > self.max_bytes && self.forget(&key).is_some() {
+                    self.turned_away.by_bytes += 1;
                     return Joined::Dropped(DropReason::FragmentLimit);
                 }
                 Joined::Waiting
@@ -171,16 +185,16 @@ impl Reassembly {
         Some(queue.bytes)
     }
 
-    /// How many datagrams made room for newer ones since this was last asked.
-    pub(crate) fn take_evicted(&mut self) -> usize {
-        std::mem::take(&mut self.evicted)
+    /// What the limits have turned away since this was last asked.
+    pub(crate) fn take_turned_away(&mut self) -> TurnedAway {
+        std::mem::take(&mut self.turned_away)
     }
 
     fn drop_oldest(&mut self) {
         while let Some((started, key)) = self.oldest.pop_front() {
             if self.queues.get(&key).is_some_and(|queue| queue.started == started) {
                 self.forget(&key);
-                self.evicted += 1;
+                self.turned_away.evicted += 1;
                 return;
             }
         }
@@ -292,7 +306,10 @@ mod tests {
             assert!(table.oldest.len() <= 17);
         }
         // Each that went made room, and none went in silence.
-        assert_eq!(table.take_evicted() + table.queues.len(), 10_000);
+        let turned_away = table.take_turned_away();
+        assert_eq!(turned_away.evicted + table.queues.len() as u64, 10_000);
+        assert_eq!(turned_away.by_queues + turned_away.by_bytes, turned_away.evicted);
+        assert_eq!(table.take_turned_away(), TurnedAway::default());
     }
 
     #[test]

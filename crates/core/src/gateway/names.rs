@@ -18,7 +18,6 @@ use portreeve_types::{DnsName, Instant};
 use portreeve_wire::FlowKey;
 
 use crate::config::Config;
-use crate::drop_reason::DropReason;
 use crate::engine::Engine;
 use crate::engine::event::Event;
 use crate::engine::host::HostNetwork;
@@ -70,6 +69,11 @@ impl Names {
             own_search: dns.is_some_and(|dns| dns.search.is_some())
                 || !config.announce.search.is_empty(),
         }
+    }
+
+    /// Questions that were turned away because too many waited.
+    pub(crate) fn overflowed(&self) -> u64 {
+        self.server.as_ref().map_or(0, |server| server.counters().overflowed)
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
@@ -183,7 +187,7 @@ impl Engine {
             Carrier::Udp => {
                 let Some(key) = self.names.clients.remove(&answer.token.0) else { return };
                 if !self.outbox.datagram(&key, [&[], &answer.message]) {
-                    self.drop(DropReason::DatagramQueueFull);
+                    self.datagram_queue_full();
                 }
             }
             Carrier::Tcp => {

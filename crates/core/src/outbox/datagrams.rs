@@ -137,6 +137,11 @@ impl Datagrams {
         Some(Written { length: at + range.len(), v6, offload })
     }
 
+    /// Bytes that wait.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Bytes that may still be queued.
     pub(super) fn room(&self) -> usize {
         self.max_bytes.saturating_sub(self.bytes)

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use crate::engine::losses::Limit;
 use crate::flow::FlowId;
 
 /// Dials by age.
@@ -37,20 +38,21 @@ impl Dials {
         }
     }
 
-    /// The oldest dial that has to end before one more to `destination` may begin.
+    /// The oldest dial that has to end before one more to `destination` may begin, and the limit
+    /// that wants it.
     pub(crate) fn excess(
         &self,
         destination: IpAddr,
         most: usize,
         most_to_one: usize,
-    ) -> Option<FlowId> {
+    ) -> Option<(FlowId, Limit)> {
         let same = self.by_destination.get(&destination).filter(|ages| ages.len() >= most_to_one);
-        let age = match same {
-            Some(ages) => ages.first(),
-            None if self.by_age.len() >= most => self.by_age.keys().next(),
-            None => None,
+        let (age, limit) = match same {
+            Some(ages) => (ages.first(), Limit::MaxDialsPerDestination),
+            None if self.by_age.len() >= most => (self.by_age.keys().next(), Limit::MaxDials),
+            None => return None,
         };
-        self.by_age.get(age?).map(|&(id, _)| id)
+        self.by_age.get(age?).map(|&(id, _)| (id, limit))
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -74,10 +76,10 @@ mod tests {
             dials.add(id(index), destination);
         }
         assert_eq!(dials.excess(a, 9, 9), None);
-        assert_eq!(dials.excess(b, 9, 2), Some(id(1)));
-        assert_eq!(dials.excess(b, 4, 9), Some(id(0)));
+        assert_eq!(dials.excess(b, 9, 2), Some((id(1), Limit::MaxDialsPerDestination)));
+        assert_eq!(dials.excess(b, 4, 9), Some((id(0), Limit::MaxDials)));
         dials.remove(id(0));
-        assert_eq!(dials.excess(b, 3, 9), Some(id(1)));
+        assert_eq!(dials.excess(b, 3, 9), Some((id(1), Limit::MaxDials)));
         for index in 0..4 {
             dials.remove(id(index));
         }

@@ -116,7 +116,7 @@ impl Engine {
         let guest_segment = tcp.guest_segment;
         let Some(header) = TcpHeader::parse(&packet[upper..length]) else { return 0 };
         let payload = length - upper - header.header_len;
-        tcp.on_sent(&header, payload);
+        tcp.on_sent(&header, payload, now);
         if header.syn {
             tcp::set_max_segment_size(&mut packet[upper..length], self.link_segment(v6));
         }
