@@ -6,6 +6,7 @@
 //! portreeve-e2e-guest launch [--user UID --place DIR --open FILE…] [--tty PATH] [--etc DIR] -- CMD…
 //! portreeve-e2e-guest limit PID OPEN_FILES
 //! portreeve-e2e-guest without OFFLOAD…
+//! portreeve-e2e-guest intrude PATH
 //! ```
 //!
 //! A service is `KIND[=NUMBER]@[v4.|v6.|lo.]PORT`, on both families unless one, or the IPv4 loopback
@@ -22,6 +23,7 @@
 )]
 
 mod calls;
+mod intrude;
 mod launch;
 mod tcp;
 mod udp;
@@ -53,7 +55,8 @@ fn main() -> ExitCode {
         Some("serve") => serve(&arguments[1..]),
         Some("call") => calls::run(&arguments[1..]),
         Some("without") => launch::without(&arguments[1..]),
-        _ => panic!("call, launch, limit, serve or without"),
+        Some("intrude") => intrude::intrude(&arguments[1..]),
+        _ => panic!("call, intrude, launch, limit, serve or without"),
     }
 }
 
