@@ -8,13 +8,13 @@ pub(crate) mod event;
 mod guest_change;
 pub(crate) mod host;
 pub(crate) mod ingest;
+mod live_limits;
 pub(crate) mod losses;
 mod throttle;
 pub(crate) mod timers;
 mod view;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Duration;
 
 use portreeve_types::PublishId;
 use portreeve_wire::VirtioNetHdr;
@@ -152,11 +152,7 @@ impl Engine {
                 seed.table_hash(&"identification") as u32,
             ),
             datagrams: DatagramBatch::default(),
-            fragments: Reassembly::new(
-                limits.fragment_queues,
-                limits.fragment_bytes,
-                Duration::from_secs(limits.fragment_timeout_secs),
-            ),
+            fragments: Reassembly::new(limits),
             ops: VecDeque::new(),
             relay: VecDeque::new(),
             egress: VecDeque::new(),

@@ -201,6 +201,12 @@ impl Outbox {
         true
     }
 
+    /// So much may wait from now on. What waits already stays.
+    pub(crate) fn set_limits(&mut self, max_frames: usize, max_datagram_bytes: usize) {
+        self.max_frames = max_frames;
+        self.datagrams.set_limit(max_datagram_bytes);
+    }
+
     /// Forgets everything that waits; the next guest has this hardware address, if any is known.
     pub(crate) fn forget_guest(&mut self, mac: Option<[u8; 6]>) {
         self.guest_mac = mac;

@@ -15,7 +15,7 @@ use portreeve_core::{
     Command, Config, Engine, Event, HostDatagram, Instant, MAX_FRAME_LEN, Reply, RingSource,
     UpstreamOp,
 };
-use portreeve_types::{PublishId, SourceMode, Transport};
+use portreeve_types::{Limits, PublishId, SourceMode, Transport};
 use portreeve_wire::{VIRTIO_NET_HDR_LEN, VirtioNetHdr};
 
 use crate::app::App;
@@ -51,6 +51,8 @@ pub struct Pair {
     /// Calls of the engine for its own timers.
     pub wakeups: u64,
     config: Config,
+    /// What may have been reached under limits that held before.
+    reached: Limits,
     guest_spec: GuestSpec,
     now: Instant,
     trace: Trace,
@@ -89,6 +91,7 @@ impl Pair {
             name_ops: Vec::new(),
             scripted: false,
             wakeups: 0,
+            reached: config.limits.clone(),
             config,
             guest_spec: guest,
             now: Instant::from_micros(1_000_000),
@@ -158,6 +161,29 @@ impl Pair {
         let reply = self.engine.handle_command(command, self.now);
         self.drain();
         reply
+    }
+
+    /// Gives the engine other limits.
+    ///
+    /// # Errors
+    /// The engine's: the names of limits that cannot change.
+    pub fn set_limits(
+        &mut self,
+        change: impl FnOnce(&mut Limits),
+    ) -> Result<Vec<&'static str>, Vec<&'static str>> {
+        let mut limits = self.config.limits.clone();
+        change(&mut limits);
+        let changed = self.engine.set_limits(&limits, self.now)?;
+        self.reached = Limits {
+            max_flows: self.engine.flow_count().max(limits.max_flows),
+            max_mappings: self.reached.max_mappings.max(limits.max_mappings),
+            max_dials: self.reached.max_dials.max(limits.max_dials),
+            control_frames: self.engine.control_queue_len().max(limits.control_frames),
+            ..limits.clone()
+        };
+        self.config.limits = limits;
+        self.drain();
+        Ok(changed)
     }
 
     /// A client on IPv4 connects to a published port.

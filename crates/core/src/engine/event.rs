@@ -229,11 +229,14 @@ impl EventLog {
         if self.capacity == 0 {
             return;
         }
-        if self.events.len() >= self.capacity {
-            self.events.pop_front();
-            self.lost += 1;
-        }
+        self.make_room(1);
         self.events.push_back(event);
+    }
+
+    /// Keeps as many from now on; the oldest beyond that are lost.
+    pub(crate) fn set_capacity(&mut self, capacity: usize) {
+        self.capacity = capacity;
+        self.make_room(0);
     }
 
     pub(crate) fn pop(&mut self) -> Option<Event> {
@@ -241,6 +244,12 @@ impl EventLog {
             return Some(Event::Lost { count: std::mem::take(&mut self.lost) });
         }
         self.events.pop_front()
+    }
+
+    fn make_room(&mut self, more: usize) {
+        while self.events.len() + more > self.capacity && self.events.pop_front().is_some() {
+            self.lost += 1;
+        }
     }
 }
 
@@ -263,6 +272,14 @@ mod tests {
         assert_eq!(log.pop(), Some(Event::Lost { count: 3 }));
         assert_eq!(log.pop(), Some(Event::GuestSeen { mac: MacAddr([3; 6]) }));
         assert_eq!(log.pop(), Some(Event::GuestSeen { mac: MacAddr([4; 6]) }));
+        assert_eq!(log.pop(), None);
+        log.set_capacity(3);
+        for byte in 0..3 {
+            log.push(Event::GuestSeen { mac: MacAddr([byte; 6]) });
+        }
+        log.set_capacity(1);
+        assert_eq!(log.pop(), Some(Event::Lost { count: 2 }));
+        assert_eq!(log.pop(), Some(Event::GuestSeen { mac: MacAddr([2; 6]) }));
         assert_eq!(log.pop(), None);
     }
 }

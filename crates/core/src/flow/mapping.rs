@@ -185,6 +185,13 @@ impl Engine {
         Some(id)
     }
 
+    /// Ends those that have been idle longest until there are no more than may be.
+    pub(crate) fn mappings_trim(&mut self) {
+        while self.mappings.count() > self.config.limits.max_mappings {
+            self.mapping_evict();
+        }
+    }
+
     /// Ends the mapping that has been idle longest.
     fn mapping_evict(&mut self) {
         while let Some((number, id)) = self.mappings.by_use.pop_first() {
@@ -283,13 +290,26 @@ impl Engine {
 
     /// The mapping's deadline has come: it ends if it was idle, else it gets another.
     pub(crate) fn mapping_deadline(&mut self, id: FlowId) {
-        let Some(Flow { body: Body::Mapping(mapping), .. }) = self.flows.get(id) else { return };
-        let due = mapping.last_moved + idle(&self.config.limits, mapping.kind, mapping.only_names);
+        let Some(due) = self.mapping_due(id) else { return };
         if self.now >= due {
             self.mapping_remove(id, CloseReason::Idle);
         } else {
             self.arm(id, due);
         }
+    }
+
+    /// Mappings may be idle for another time from now on.
+    pub(crate) fn mapping_limits_changed(&mut self, id: FlowId) {
+        if let Some(due) = self.mapping_due(id) {
+            self.arm(id, due);
+        }
+    }
+
+    /// When the mapping has been idle for too long, unless something moves before.
+    fn mapping_due(&self, id: FlowId) -> Option<Instant> {
+        let Body::Mapping(mapping) = &self.flows.get(id)?.body else { return None };
+        let idle = idle(&self.config.limits, mapping.kind, mapping.only_names);
+        Some(mapping.last_moved + idle)
     }
 
     pub(crate) fn mapping_remove(&mut self, id: FlowId, reason: CloseReason) {

@@ -7,7 +7,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use portreeve_types::{PublishId, SourceMode, Transport};
+use portreeve_types::{Instant, PublishId, SourceMode, Transport};
 use portreeve_wire::packet::{IpPacket, Protocol};
 use portreeve_wire::udp::UdpHeader;
 use portreeve_wire::{FlowKey, GsoType, VirtioNetHdr, checksum};
@@ -31,7 +31,7 @@ pub(crate) struct Udp {
     /// Whether the guest has refused on the other address family.
     pub(crate) refused_elsewhere: bool,
     /// Last datagram in either direction.
-    pub(crate) last_moved: portreeve_types::Instant,
+    pub(crate) last_moved: Instant,
 }
 
 /// A client of a published UDP port: the host's side of a mapping.
@@ -248,13 +248,25 @@ impl Engine {
 
     /// The mapping's deadline has come: it ends if it was idle, else it gets another.
     pub(crate) fn udp_deadline(&mut self, id: FlowId) {
-        let Some(Flow { body: Body::Udp(udp), .. }) = self.flows.get(id) else { return };
-        let due = udp.last_moved + self.udp_idle(udp.answered);
+        let Some(due) = self.udp_due(id) else { return };
         if self.now >= due {
             self.udp_remove(id, CloseReason::Idle);
         } else {
             self.arm(id, due);
         }
+    }
+
+    /// Clients may be idle for another time from now on.
+    pub(crate) fn udp_limits_changed(&mut self, id: FlowId) {
+        if let Some(due) = self.udp_due(id) {
+            self.arm(id, due);
+        }
+    }
+
+    /// When the client has been idle for too long, unless something moves before.
+    fn udp_due(&self, id: FlowId) -> Option<Instant> {
+        let Body::Udp(udp) = &self.flows.get(id)?.body else { return None };
+        Some(udp.last_moved + self.udp_idle(udp.answered))
     }
 
     pub(crate) fn udp_remove(&mut self, id: FlowId, reason: CloseReason) {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use portreeve_wire::packet::{Fragment, IPV4_HEADER_LEN, IpPacket};
 
 use crate::drop_reason::DropReason;
-use portreeve_types::Instant;
+use portreeve_types::{Instant, Limits};
 
 /// Longest datagram that fragments may make: what one packet's length field can say.
 fn max_datagram(v6: bool) -> usize {
@@ -72,16 +72,25 @@ struct Queue {
 }
 
 impl Reassembly {
-    pub(crate) fn new(max_queues: usize, max_bytes: usize, timeout: Duration) -> Self {
+    pub(crate) fn new(limits: &Limits) -> Self {
         Self {
             queues: BTreeMap::new(),
             oldest: VecDeque::new(),
             bytes: 0,
             turned_away: TurnedAway::default(),
-            max_queues,
-            max_bytes,
-            timeout,
+            max_queues: limits.fragment_queues,
+            max_bytes: limits.fragment_bytes,
+            timeout: Duration::from_secs(limits.fragment_timeout_secs),
         }
+    }
+
+    /// Other limits hold from now on; the oldest beyond them are dropped.
+    pub(crate) fn set_limits(&mut self, limits: &Limits) {
+        self.max_queues = limits.fragment_queues;
+        self.max_bytes = limits.fragment_bytes;
+        self.timeout = Duration::from_secs(limits.fragment_timeout_secs);
+        self.keep_queues(self.max_queues);
+        self.keep_bytes(0);
     }
 
     /// Forgets all of them.
@@ -118,10 +127,7 @@ impl Reassembly {
             return Joined::Dropped(DropReason::FragmentLimit);
         }
         if !self.queues.contains_key(&key) {
-            while self.queues.len() >= self.max_queues {
-                self.turned_away.by_queues += 1;
-                self.drop_oldest();
-            }
+            self.keep_queues(self.max_queues - 1);
             self.oldest.push_back((now, key));
             let queue = Queue { started: now, bytes: Vec::new(), pieces: Vec::new(), end: None };
             self.queues.insert(key, queue);
@@ -132,10 +138,7 @@ impl Reassembly {
         self.bytes += queue.bytes.len() - before;
         match verdict {
             Ok(false) => {
-                while self.bytes > self.max_bytes && self.queues.len() > 1 {
-                    self.turned_away.by_bytes += 1;
-                    self.drop_oldest();
-                }
+                self.keep_bytes(1);
                 // Its own fragments may have been the oldest; then it is among the evicted.
                 if self.bytes > self.max_bytes && self.forget(&key).is_some() {
                     self.turned_away.by_bytes += 1;
@@ -188,6 +191,23 @@ impl Reassembly {
     /// What the limits have turned away since this was last asked.
     pub(crate) fn take_turned_away(&mut self) -> TurnedAway {
         std::mem::take(&mut self.turned_away)
+    }
+
+    /// Drops the oldest datagrams beyond so many.
+    fn keep_queues(&mut self, most: usize) {
+        while self.queues.len() > most {
+            self.turned_away.by_queues += 1;
+            self.drop_oldest();
+        }
+    }
+
+    /// Drops the oldest datagrams, but for `least` of them, until there are no more bytes than may
+    /// be.
+    fn keep_bytes(&mut self, least: usize) {
+        while self.bytes > self.max_bytes && self.queues.len() > least {
+            self.turned_away.by_bytes += 1;
+            self.drop_oldest();
+        }
     }
 
     fn drop_oldest(&mut self) {
@@ -265,8 +285,12 @@ mod tests {
         Fragment { identification, offset, more }
     }
 
+    fn limits(fragment_queues: usize, fragment_bytes: usize) -> Limits {
+        Limits { fragment_queues, fragment_bytes, ..Limits::default() }
+    }
+
     fn table() -> Reassembly {
-        Reassembly::new(4, 64 * 1024, Duration::from_secs(15))
+        Reassembly::new(&limits(4, 64 * 1024))
     }
 
     #[test]
@@ -310,6 +334,23 @@ mod tests {
         assert_eq!(turned_away.evicted + table.queues.len() as u64, 10_000);
         assert_eq!(turned_away.by_queues + turned_away.by_bytes, turned_away.evicted);
         assert_eq!(table.take_turned_away(), TurnedAway::default());
+    }
+
+    #[test]
+    fn lower_limits_take_the_oldest() {
+        let mut table = table();
+        for identification in 0..4 {
+            table.add(&ip(), piece(identification, 8000, true), &[0; 1480], Instant::ZERO);
+        }
+        table.set_limits(&limits(3, 64 * 1024));
+        let first = TurnedAway { evicted: 1, by_queues: 1, by_bytes: 0 };
+        assert_eq!((table.queues.len(), table.take_turned_away()), (3, first));
+        table.set_limits(&limits(3, 2 * 9480));
+        let second = TurnedAway { evicted: 1, by_queues: 0, by_bytes: 1 };
+        assert_eq!((table.queues.len(), table.take_turned_away()), (2, second));
+        assert_eq!(table.bytes, 2 * 9480);
+        table.set_limits(&limits(9, 64 * 1024));
+        assert_eq!((table.queues.len(), table.take_turned_away()), (2, TurnedAway::default()));
     }
 
     #[test]

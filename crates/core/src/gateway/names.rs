@@ -14,7 +14,7 @@ use std::sync::Arc;
 use portreeve_dns::{
     Answer, Carrier, DnsServer, ExchangeId, Framer, QueryToken, UpstreamOp, frame,
 };
-use portreeve_types::{DnsName, Instant};
+use portreeve_types::{DnsName, Instant, Limits};
 use portreeve_wire::FlowKey;
 
 use crate::config::Config;
@@ -62,7 +62,7 @@ impl Names {
                 server
             }),
             clients: BTreeMap::new(),
-            max_clients: 2 * config.limits.dns_pending,
+            max_clients: most_clients(&config.limits),
             next: DATAGRAM_TOKENS,
             paused: Vec::new(),
             own_upstreams: dns.is_some_and(|dns| dns.upstreams.is_some()),
@@ -71,9 +71,17 @@ impl Names {
         }
     }
 
-    /// Questions that were turned away because too many waited.
+    /// Questions that the limit `dns_pending` has turned away.
     pub(crate) fn overflowed(&self) -> u64 {
-        self.server.as_ref().map_or(0, |server| server.counters().overflowed)
+        self.server.as_ref().map_or(0, |server| server.counters().over_limit)
+    }
+
+    /// Other limits hold from now on.
+    pub(crate) fn set_limits(&mut self, limits: &Limits) {
+        self.max_clients = most_clients(limits);
+        if let Some(server) = &mut self.server {
+            server.set_limits(limits);
+        }
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
@@ -285,6 +293,12 @@ impl Engine {
     fn name_stream(&mut self, id: FlowId) -> Option<&mut NameStream> {
         self.flows.get_mut(id)?.tcp_mut()?.names.as_deref_mut()
     }
+}
+
+/// Sockets that are remembered for their questions: as many again as may wait for an answer, for a
+/// question may get none.
+const fn most_clients(limits: &Limits) -> usize {
+    2 * limits.dns_pending
 }
 
 /// Tokens from here on are datagrams'; those of streams are names of flows, which stay below.

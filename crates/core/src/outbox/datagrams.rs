@@ -101,6 +101,11 @@ impl Datagrams {
         self.push(Datagram { source, destination, protocol, bytes, pieces, partial: false });
     }
 
+    /// So many bytes may wait from now on. What waits already stays.
+    pub(super) fn set_limit(&mut self, max_bytes: usize) {
+        self.max_bytes = max_bytes;
+    }
+
     /// Forgets all of them.
     pub(super) fn clear(&mut self) {
         self.queue.clear();

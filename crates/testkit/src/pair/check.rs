@@ -87,20 +87,20 @@ impl Pair {
         for (id, entry) in engine.published_all() {
             assert_eq!(entry.flows, by_port.remove(&id).unwrap_or(0), "{id:?}");
         }
-        let limits = &self.config.limits;
-        assert!(engine.control_queue_len() <= limits.control_frames);
-        let room = engine.datagram_room();
-        assert_eq!(engine.datagram_queue_bytes() + room, limits.datagram_queue_bytes);
+        assert!(engine.control_queue_len() <= self.reached.control_frames);
+        let most = self.config.limits.datagram_queue_bytes;
+        let room = most.saturating_sub(engine.datagram_queue_bytes());
+        assert_eq!(engine.datagram_room(), room);
     }
 
     /// What holds after every step.
     pub(super) fn check(&self) {
-        let limits = &self.config.limits;
-        assert!(self.engine.flow_count() <= limits.max_flows, "more flows than allowed");
+        let (limits, reached) = (&self.config.limits, &self.reached);
+        assert!(self.engine.flow_count() <= reached.max_flows, "more flows than allowed");
         assert!(self.engine.mapping_count() <= limits.max_mappings, "more mappings than allowed");
-        assert!(self.host.world.most <= limits.max_mappings, "more sockets of mappings");
+        assert!(self.host.world.most <= reached.max_mappings, "more sockets of mappings");
         assert!(self.engine.dial_count() <= limits.max_dials, "more dials than allowed");
-        assert!(self.host.outside.most_pending <= limits.max_dials, "more dials at once");
+        assert!(self.host.outside.most_pending <= reached.max_dials, "more dials at once");
         assert_eq!(self.engine.dial_count(), self.host.outside.pending(), "dials are in step");
         assert!(self.engine.datagram_room() <= limits.datagram_queue_bytes);
         // A walk over many flows at every step would take all the time there is.

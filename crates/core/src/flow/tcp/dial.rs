@@ -19,6 +19,7 @@ use crate::egress::Target;
 use crate::engine::Engine;
 use crate::engine::event::EgressRefusal;
 use crate::engine::host::{DialFailure, HostOp};
+use crate::engine::losses::Limit;
 use crate::flow::state::{Phase, PhaseEvent};
 use crate::flow::{Body, Flow, FlowId};
 
@@ -184,15 +185,28 @@ impl Engine {
         }
     }
 
+    /// Ends the oldest dials of those beyond the limits.
+    pub(crate) fn dials_trim(&mut self) {
+        let limits = &self.config.limits;
+        let beyond = self.dials.beyond(limits.max_dials, limits.max_dials_per_destination);
+        for (id, limit) in beyond {
+            self.dial_gives_way(id, limit);
+        }
+    }
+
     /// Ends the oldest dials until one more to `destination` is within the limits.
     fn make_room_for_dial(&mut self, destination: std::net::IpAddr) {
         let limits = &self.config.limits;
         let (most, most_to_one) = (limits.max_dials, limits.max_dials_per_destination);
         while let Some((oldest, limit)) = self.dials.excess(destination, most, most_to_one) {
-            self.limit_reached(limit);
-            self.dials.remove(oldest);
-            self.tcp_dial_refused(oldest, EgressRefusal::DialLimit, PhaseEvent::Kill);
+            self.dial_gives_way(oldest, limit);
         }
+    }
+
+    fn dial_gives_way(&mut self, id: FlowId, limit: Limit) {
+        self.limit_reached(limit);
+        self.dials.remove(id);
+        self.tcp_dial_refused(id, EgressRefusal::DialLimit, PhaseEvent::Kill);
     }
 }
 

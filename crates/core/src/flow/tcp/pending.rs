@@ -55,6 +55,22 @@ impl Dials {
         self.by_age.get(age?).map(|&(id, _)| (id, limit))
     }
 
+    /// The oldest dials of those that are beyond the limits, and the limit that each is beyond.
+    pub(crate) fn beyond(&self, most: usize, most_to_one: usize) -> Vec<(FlowId, Limit)> {
+        let over = |ages: &BTreeSet<u64>| ages.len().saturating_sub(most_to_one);
+        let mut ended = BTreeMap::new();
+        for ages in self.by_destination.values() {
+            let oldest = ages.iter().take(over(ages));
+            ended.extend(oldest.map(|&age| (age, Limit::MaxDialsPerDestination)));
+        }
+        let left = self.by_age.keys().filter(|age| !ended.contains_key(age));
+        let over = (self.by_age.len() - ended.len()).saturating_sub(most);
+        let oldest: Vec<_> = left.take(over).map(|&age| (age, Limit::MaxDials)).collect();
+        ended.extend(oldest);
+        let flow = |age: u64| self.by_age.get(&age).map(|&(id, _)| id);
+        ended.into_iter().filter_map(|(age, limit)| flow(age).zip(Some(limit))).collect()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.by_age.len()
     }
@@ -76,6 +92,10 @@ mod tests {
             dials.add(id(index), destination);
         }
         assert_eq!(dials.excess(a, 9, 9), None);
+        assert_eq!(dials.beyond(4, 2), []);
+        let (one, all) = (Limit::MaxDialsPerDestination, Limit::MaxDials);
+        assert_eq!(dials.beyond(1, 1), [(id(0), one), (id(1), one), (id(2), all)]);
+        assert_eq!(dials.beyond(2, 9), [(id(0), all), (id(1), all)]);
         assert_eq!(dials.excess(b, 9, 2), Some((id(1), Limit::MaxDialsPerDestination)));
         assert_eq!(dials.excess(b, 4, 9), Some((id(0), Limit::MaxDials)));
         dials.remove(id(0));

@@ -142,6 +142,11 @@ impl Engine {
         self.outbox.finish(frame, length, v6, &offload)
     }
 
+    /// The flow may be idle for another time from now on.
+    pub(crate) fn tcp_limits_changed(&mut self, id: FlowId) {
+        self.tcp_rearm(id, Wake::Any);
+    }
+
     /// Sets the flow's next deadline from everything that may wake it.
     pub(super) fn tcp_rearm(&mut self, id: FlowId, wake: Wake) {
         let now = self.now;
