@@ -7,11 +7,11 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
-use portreeve::{PublishError, UnpublishError};
+use portreeve::{CaptureError, KillError, PublishError, UnpublishError};
 use portreeve_types::SpecError;
 use portreeve_types::api::{Problem, ProblemType};
 
-use crate::stub::{CaptureError, DnsChangeError, KillError, LimitsChangeError};
+use crate::stub::{DnsChangeError, LimitsChangeError};
 
 /// Answers a request with a problem.
 #[derive(Debug)]

@@ -19,7 +19,18 @@ use pcap_file::pcapng::blocks::interface_statistics::{
     InterfaceStatisticsBlock, InterfaceStatisticsOption,
 };
 use pcap_file::pcapng::blocks::section_header::{SectionHeaderBlock, SectionHeaderOption};
-use crate::stub::CapturedFrame;
+
+/// A frame to be written.
+pub(crate) struct Packet<'a> {
+    pub(crate) time: SystemTime,
+    pub(crate) from_guest: bool,
+    /// On the link.
+    pub(crate) length: u32,
+    /// As much of it as was captured.
+    pub(crate) data: &'a [u8],
+    /// Why it was dropped, if it was and that is to be told.
+    pub(crate) verdict: Option<&'static str>,
+}
 
 /// Makes pcapng of frames, in chunks.
 pub(crate) struct Recording {
@@ -50,7 +61,7 @@ impl Recording {
     }
 
     /// Adds a frame; `lost` is how many were lost since the beginning.
-    pub(crate) fn add(&mut self, frame: &CapturedFrame, lost: u64) {
+    pub(crate) fn add(&mut self, frame: &Packet<'_>, lost: u64) {
         let direction = if frame.from_guest { INBOUND } else { OUTBOUND };
         let mut options = vec![EnhancedPacketOption::Flags(direction)];
         if lost > self.lost {
@@ -64,7 +75,7 @@ impl Recording {
             interface_id: 0,
             timestamp: frame.time.duration_since(UNIX_EPOCH).unwrap_or_default(),
             original_len: frame.length,
-            data: Cow::Borrowed(&frame.data),
+            data: Cow::Borrowed(frame.data),
             options,
         };
         self.frames += 1;
@@ -114,11 +125,12 @@ mod tests {
     fn a_reader_finds_every_frame_with_its_direction_verdict_and_losses() {
         let mut recording = Recording::new("web", 96).unwrap();
         let time = UNIX_EPOCH + Duration::from_nanos(1_700_000_000_123_456_789);
-        let frame = |from_guest, verdict| CapturedFrame {
+        let data = [0xab; 61];
+        let frame = |from_guest, verdict| Packet {
             time,
             from_guest,
             length: 1500,
-            data: vec![0xab; 61],
+            data: &data,
             verdict,
         };
         recording.add(&frame(true, None), 0);

@@ -24,7 +24,6 @@ use crate::peer::Doorkeeper;
 use crate::place::Place;
 use crate::serve::{self, Service};
 use crate::state::{Api, ConfigProvider};
-use crate::stub::Stub as _;
 use crate::token::Token;
 
 /// A control API that is being served. Dropping it ends it and removes its socket.

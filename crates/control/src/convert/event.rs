@@ -6,10 +6,9 @@ use portreeve::{
 use portreeve_types::api::{EventBody, EventRecord, Timestamp};
 
 use super::{flow, reason};
-use crate::stub::{EventRecord2, Stub as _};
 
 /// An event of this engine; `None` if the API has no words for it.
-pub(crate) fn record(engine: &Handle, record: EventRecord2) -> Option<EventRecord> {
+pub(crate) fn record(engine: &Handle, record: portreeve::EventRecord) -> Option<EventRecord> {
     let body = match record.event {
         Event::Engine(EngineEvent::FlowClosed { flow, reason }) => {
             let flow = flow::info(engine, &flow);
@@ -39,7 +38,7 @@ fn of_library(event: Event) -> Option<EventBody> {
         Event::EchoForbidden { cause } => EventBody::EchoForbidden { cause },
         Event::GuestArrived => EventBody::LinkUp,
         Event::GuestGone { cause, for_good } => EventBody::LinkDown { cause, for_good },
-        // LATER Event::Reconfigured { settings } => EventBody::Reconfigured { settings },
+        Event::Reconfigured { settings } => EventBody::Reconfigured { settings },
         Event::Lost { count } => EventBody::Lost { count },
         _ => return None,
     })
@@ -53,21 +52,21 @@ fn of_engine(engine: &Handle, event: EngineEvent) -> Option<EventBody> {
             client,
             reason: reason::refuse(reason).to_owned(),
         },
-        EngineEvent::EgressRefused { protocol, guest, destination, reason, .. } => {
+        EngineEvent::EgressRefused { protocol, guest, destination, name, reason } => {
             EventBody::EgressRefused {
                 protocol: reason::protocol(protocol),
                 guest,
                 destination,
-                name: None, // LATER name.as_deref().map(str::to_owned),
+                name: name.as_deref().map(str::to_owned),
                 reason: reason.label().to_owned(),
             }
         }
-        // LATER EngineEvent::Dropped { reason, count } => {
-        // LATER     EventBody::Dropped { reason: reason.label().to_owned(), count }
-        // LATER }
-        // LATER EngineEvent::LimitReached { limit, publish, count } => {
-        // LATER     EventBody::LimitReached { limit: limit.to_owned(), port: publish, count }
-        // LATER }
+        EngineEvent::Dropped { reason, count } => {
+            EventBody::Dropped { reason: reason.label().to_owned(), count }
+        }
+        EngineEvent::LimitReached { limit, publish, count } => {
+            EventBody::LimitReached { limit: limit.to_owned(), port: publish, count }
+        }
         EngineEvent::GuestSeen { mac } => EventBody::GuestSeen { mac },
         EngineEvent::Lease { protocol, address, change } => EventBody::Lease {
             protocol: match protocol {

@@ -3,7 +3,6 @@
 use portreeve::{FlowSummary, Handle};
 use portreeve_types::api::{FlowInfo, FlowOrigin, Timestamp};
 
-use crate::stub::Stub as _;
 
 /// A flow of this engine.
 pub(crate) fn info(engine: &Handle, flow: &FlowSummary) -> FlowInfo {

@@ -14,6 +14,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_core::Stream;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use portreeve::{Capture, CaptureFilter, CaptureOptions, MAX_SNAP_LENGTH};
 use portreeve_types::api::ProblemType;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -23,9 +24,8 @@ use super::Streaming;
 use crate::endpoint::{Endpoint, get};
 use crate::extract::Params;
 use crate::fault::Fault;
-use crate::pcapng::Recording;
+use crate::pcapng::{Packet, Recording};
 use crate::state::Api;
-use crate::stub::{Capture, CaptureFilter, CaptureOptions, Stub as _};
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
@@ -46,8 +46,9 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CaptureParams {
-    /// Bytes kept of each frame; 65535, all of it, if missing.
-    #[schemars(range(min = 14, max = 65_535))]
+    /// Bytes kept of each frame; all of it if missing. One that the guest leaves to be cut into
+    /// segments is one frame here, longer than the link's MTU.
+    #[schemars(range(min = 14, max = 262_144))]
     snap_length: Option<u64>,
     /// As in `tcp and port 80`, `not arp`, `host 10.0.0.2`, `from guest`, `dropped`.
     #[schemars(length(max = 512))]
@@ -65,18 +66,15 @@ async fn capture(
         let detail = format!("snap_length={snap_length}: must be {MIN_SNAP} to {MAX_SNAP}");
         return Err(Fault::out_of_range(detail));
     }
-    let snap_length = u32::try_from(snap_length).unwrap_or(u32::MAX);
-    let mut options = CaptureOptions::default();
-    options.snap_length = snap_length;
-    options.verdicts = params.verdicts.unwrap_or(false);
-    if let Some(filter) = params.filter {
-        options.filter = read(&filter)?;
-    }
+    let snap_length = u32::try_from(snap_length).unwrap_or(MAX_SNAP_LENGTH);
+    let filter = params.filter.as_deref().map(read).transpose()?.unwrap_or_default();
+    let options = CaptureOptions { snap_length, filter, ..CaptureOptions::default() };
+    let verdicts = params.verdicts.unwrap_or(false);
     let permit = api.capture_stream()?;
     let recording = Recording::new(api.name(), snap_length)
         .ok_or_else(|| Fault::new(ProblemType::Internal, "the capture's head"))?;
     let capture = api.ask(move |engine| engine.capture(options)).await??;
-    let frames = Frames { capture, recording, done: false, _permit: permit };
+    let frames = Frames { capture, recording, verdicts, done: false, _permit: permit };
     let mut response = Response::new(Body::from_stream(frames));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-pcapng"));
@@ -96,6 +94,7 @@ fn read(filter: &str) -> Result<CaptureFilter, Fault> {
 struct Frames {
     capture: Capture,
     recording: Recording,
+    verdicts: bool,
     done: bool,
     _permit: OwnedSemaphorePermit,
 }
@@ -107,7 +106,16 @@ impl Stream for Frames {
         let this = self.get_mut();
         while !this.done && this.recording.pending() < CHUNK {
             match this.capture.poll_next(context) {
-                Poll::Ready(Some(frame)) => this.recording.add(&frame, this.capture.lost()),
+                Poll::Ready(Some(frame)) => {
+                    let packet = Packet {
+                        time: frame.time,
+                        from_guest: frame.from_guest,
+                        length: frame.length,
+                        data: &frame.data,
+                        verdict: frame.verdict.filter(|_| this.verdicts),
+                    };
+                    this.recording.add(&packet, this.capture.lost());
+                }
                 Poll::Ready(None) => {
                     this.done = true;
                     this.recording.finish(SystemTime::now(), this.capture.lost());
@@ -125,7 +133,7 @@ impl Stream for Frames {
 
 /// An Ethernet header.
 const MIN_SNAP: u64 = 14;
-const MAX_SNAP: u64 = 65_535;
+const MAX_SNAP: u64 = MAX_SNAP_LENGTH as u64;
 const MAX_FILTER: usize = 512;
 /// Bytes sent in one go, about.
 const CHUNK: usize = 64 << 10;

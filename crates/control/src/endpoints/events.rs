@@ -14,7 +14,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_core::Stream;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use portreeve::Handle;
+use portreeve::{Events, Handle};
 use portreeve_types::api::{EventBody, EventRecord, ProblemType};
 use schemars::{JsonSchema, SchemaGenerator};
 use serde::Deserialize;
@@ -25,7 +25,6 @@ use crate::endpoint::{Endpoint, get};
 use crate::extract::Params;
 use crate::fault::Fault;
 use crate::state::Api;
-use crate::stub::{Events2 as Events, Stub as _};
 
 /// Says of an answer that it goes on until one side ends it.
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +72,7 @@ async fn stream(
     let since = params.since;
     let events = api.ask(move |engine| match since {
         Some(seq) => engine.events_since(seq),
-        None => engine.events2(),
+        None => engine.events(),
     });
     let events = events.await?;
     let lines = Lines {
@@ -153,7 +152,7 @@ impl Stream for Lines {
 }
 
 impl Lines {
-    fn write(&self, record: crate::stub::EventRecord2, chunk: &mut Vec<u8>) {
+    fn write(&self, record: portreeve::EventRecord, chunk: &mut Vec<u8>) {
         let Some(record) = event::record(&self.engine, record) else { return };
         let passes = self.kinds.as_ref().is_none_or(|kinds| kinds.contains(record.body.kind()));
         if passes && serde_json::to_writer(&mut *chunk, &record).is_ok() {

@@ -13,7 +13,6 @@ use crate::endpoint::{Endpoint, delete, get};
 use crate::extract::{Nothing, Params, Segment};
 use crate::fault::Fault;
 use crate::state::Api;
-use crate::stub::Stub as _;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     let id = "The flow's name, as in `12.3`.";
@@ -165,7 +164,7 @@ impl std::str::FromStr for FlowName {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let _ = text; Err("a flow's name is two numbers, as in 12.3") // LATER text.parse().map(Self).map_err(|_| "a flow's name is two numbers, as in 12.3")
+        text.parse().map(Self).map_err(|_| "a flow's name is two numbers, as in 12.3")
     }
 }
 

@@ -16,7 +16,6 @@ use crate::endpoint::{Endpoint, delete, get, post};
 use crate::extract::{JsonBody, Nothing, Params, Segment};
 use crate::fault::Fault;
 use crate::state::Api;
-use crate::stub::Stub as _;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     let id = "The port's number, as in the list.";

@@ -12,7 +12,6 @@ use crate::extract::Nothing;
 use crate::fault::Fault;
 use crate::metrics::{self, Format, Snapshot};
 use crate::state::Api;
-use crate::stub::Stub as _;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![

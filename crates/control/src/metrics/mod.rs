@@ -16,7 +16,6 @@ use prometheus_client::encoding::{DescriptorEncoder, prometheus_text, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::stub::Stub as _;
 use table::{Kind, METRICS, Metric, Sample, Value};
 
 /// What one scrape shows.
