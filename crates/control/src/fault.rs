@@ -7,11 +7,12 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
-use portreeve::{CaptureError, KillError, PublishError, UnpublishError};
+use portreeve::{
+    CaptureError, DnsChangeError, KillError, LimitsChangeError, PublishError, UnpublishError,
+};
 use portreeve_types::SpecError;
 use portreeve_types::api::{Problem, ProblemType};
 
-use crate::stub::{DnsChangeError, LimitsChangeError};
 
 /// Answers a request with a problem.
 #[derive(Debug)]
@@ -40,6 +41,7 @@ impl Fault {
     }
 
     /// What is said.
+    #[cfg(test)]
     pub(crate) fn problem(&self) -> &Problem {
         &self.0
     }
@@ -109,8 +111,7 @@ impl From<LimitsChangeError> for Fault {
                 Self::new(ProblemType::NeedsRestart, detail).help("nothing was changed")
             }
             LimitsChangeError::Stopped => Self::stopped(),
-            #[expect(unreachable_patterns, reason = "x")]
-            other => Self::new(ProblemType::Internal, format!("{other:?}")),
+            other => Self::new(ProblemType::Internal, other.to_string()),
         }
     }
 }
@@ -124,8 +125,7 @@ impl From<DnsChangeError> for Fault {
                 Self::new(ProblemType::LimitReached, "there are as many records as there may be")
             }
             DnsChangeError::Stopped => Self::stopped(),
-            #[expect(unreachable_patterns, reason = "x")]
-            other => Self::new(ProblemType::Internal, format!("{other:?}")),
+            other => Self::new(ProblemType::Internal, other.to_string()),
         }
     }
 }

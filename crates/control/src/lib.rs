@@ -59,7 +59,6 @@ mod place;
 mod serve;
 mod server;
 mod state;
-mod stub;
 mod token;
 mod ui;
 

@@ -17,11 +17,22 @@ use rustix::process::{Pid, test_kill_process};
 
 use crate::error::Error;
 
-/// A network namespace's identity.
+/// A file's identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Network {
+struct FileId {
     device: u64,
     inode: u64,
+}
+
+/// A network namespace, by files that are its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Network {
+    /// `ns/net`, which is what namespaces(7) says to compare. Only who could trace a process may
+    /// look at its: an ordinary user not at root's.
+    namespace: FileId,
+    /// `net/dev`, of which every network namespace has one, with a number of its own, and which
+    /// everybody may look at: proc_pid_net(5).
+    devices: FileId,
 }
 
 /// Who may use the API.
@@ -48,8 +59,9 @@ pub(crate) enum Refusal {
 
 impl Doorkeeper {
     pub(crate) fn new() -> Result<Self, Error> {
-        const OWN: &str = "/proc/self/ns/net";
-        let network = network(OWN).map_err(|source| Error::OwnNetwork { path: OWN, source })?;
+        let own = |path| file_id(path).map_err(|source| Error::OwnNetwork { path, source });
+        let network =
+            Network { namespace: own("/proc/self/ns/net")?, devices: own("/proc/self/net/dev")? };
         Ok(Self { network, user: rustix::process::geteuid().as_raw() })
     }
 
@@ -65,15 +77,23 @@ impl Doorkeeper {
         }
         // Taken before its number is used: the number may go to another process, this may not.
         let hold: Option<OwnedFd> = getsockopt(&socket.as_fd(), PeerPidfd).ok();
-        let network = network(&format!("/proc/{pid}/ns/net"))
-            .map_err(|source| Refusal::Hidden { pid, source })?;
+        let same = self.network.is_that_of(pid).map_err(|source| Refusal::Hidden { pid, source })?;
         if !lives(hold.as_ref(), pid) {
             return Err(Refusal::Ended);
         }
-        if network != self.network {
-            return Err(Refusal::Network(pid));
+        if same { Ok(()) } else { Err(Refusal::Network(pid)) }
+    }
+}
+
+impl Network {
+    fn is_that_of(&self, pid: i32) -> io::Result<bool> {
+        match file_id(&format!("/proc/{pid}/ns/net")) {
+            Ok(namespace) => Ok(namespace == self.namespace),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                Ok(file_id(&format!("/proc/{pid}/net/dev"))? == self.devices)
+            }
+            Err(error) => Err(error),
         }
-        Ok(())
     }
 }
 
@@ -90,9 +110,9 @@ fn lives(hold: Option<&OwnedFd>, pid: i32) -> bool {
     }
 }
 
-fn network(path: &str) -> io::Result<Network> {
+fn file_id(path: &str) -> io::Result<FileId> {
     let metadata = fs::metadata(path)?;
-    Ok(Network { device: metadata.dev(), inode: metadata.ino() })
+    Ok(FileId { device: metadata.dev(), inode: metadata.ino() })
 }
 
 #[cfg(test)]
@@ -105,7 +125,11 @@ mod tests {
         let doorkeeper = Doorkeeper::new().unwrap();
         let (ours, _theirs) = UnixStream::pair().unwrap();
         doorkeeper.admit(&ours).unwrap();
-        let elsewhere = Network { inode: doorkeeper.network.inode + 1, ..doorkeeper.network };
+        let Network { namespace, devices } = doorkeeper.network;
+        let elsewhere = Network {
+            namespace: FileId { inode: namespace.inode + 1, ..namespace },
+            devices: FileId { inode: devices.inode + 1, ..devices },
+        };
         let refusal = Doorkeeper { network: elsewhere, ..doorkeeper }.admit(&ours).unwrap_err();
         assert!(matches!(refusal, Refusal::Network(_)), "{refusal}");
         if doorkeeper.user != 0 {

@@ -3,10 +3,15 @@
 //! Owns no knowledge of the API. It is neither the project's client nor any library's, so that what
 //! the server sends is seen as it is. Every wait has a bound.
 
+mod connector;
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use connector::Connector;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -25,6 +30,7 @@ pub struct Place {
 #[derive(Clone, Debug)]
 pub struct Api {
     socket: PathBuf,
+    connector: Arc<Connector>,
 }
 
 /// An answer.
@@ -82,14 +88,14 @@ impl Place {
 impl Api {
     /// At this socket, once somebody answers there.
     pub fn at(socket: &Path) -> Self {
-        let api = Self { socket: socket.to_owned() };
-        eventually("the control socket answers", || UnixStream::connect(socket).is_ok());
-        api
+        let connector = Arc::new(Connector::start());
+        eventually("the control socket answers", || connector.connect(socket).is_ok());
+        Self { socket: socket.to_owned(), connector }
     }
 
     /// A connection on which nothing has been said.
     pub fn connect(&self) -> UnixStream {
-        let stream = UnixStream::connect(&self.socket).unwrap();
+        let stream = self.connector.connect(&self.socket).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream.set_write_timeout(Some(DEADLINE)).unwrap();
         stream

@@ -12,7 +12,6 @@ use crate::endpoint::{Endpoint, delete, get, put};
 use crate::extract::{JsonBody, Nothing, Params, Segment};
 use crate::fault::Fault;
 use crate::state::Api;
-use crate::stub::Stub as _;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     let unavailable = &[ProblemType::Unavailable];

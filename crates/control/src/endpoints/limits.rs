@@ -9,7 +9,6 @@ use crate::endpoint::{Endpoint, get, patch};
 use crate::extract::{JsonBody, Nothing};
 use crate::fault::Fault;
 use crate::state::Api;
-use crate::stub::Stub as _;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![

@@ -7,6 +7,7 @@
 //! portreeve-e2e-guest limit PID OPEN_FILES
 //! portreeve-e2e-guest without OFFLOAD…
 //! portreeve-e2e-guest intrude PATH
+//! portreeve-e2e-guest connect
 //! ```
 //!
 //! A service is `KIND[=NUMBER]@[v4.|v6.|lo.]PORT`, on both families unless one, or the IPv4 loopback
@@ -23,6 +24,7 @@
 )]
 
 mod calls;
+mod connect;
 mod intrude;
 mod launch;
 mod tcp;
@@ -55,8 +57,9 @@ fn main() -> ExitCode {
         Some("serve") => serve(&arguments[1..]),
         Some("call") => calls::run(&arguments[1..]),
         Some("without") => launch::without(&arguments[1..]),
+        Some("connect") => connect::connect(),
         Some("intrude") => intrude::intrude(&arguments[1..]),
-        _ => panic!("call, intrude, launch, limit, serve or without"),
+        _ => panic!("call, connect, intrude, launch, limit, serve or without"),
     }
 }
 
