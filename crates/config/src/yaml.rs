@@ -69,8 +69,8 @@ fn span(text: &str, location: &Location) -> Range<usize> {
 /// A value of any kind.
 enum Raw {
     Scalar(Value),
-    List(Vec<Spanned<Raw>>),
-    Table(Vec<(Spanned<String>, Spanned<Raw>)>),
+    List(Vec<Spanned<Self>>),
+    Table(Vec<(Spanned<String>, Spanned<Self>)>),
 }
 
 impl<'de> Deserialize<'de> for Raw {

@@ -77,6 +77,7 @@
 //! What a port does is exact: FIN is FIN, RST is RST, a refusal is a refusal, half-close stays
 //! half-open, no byte is lost or doubled, and backpressure reaches the sender.
 
+mod activation;
 mod addressing;
 mod builder;
 mod clock;
@@ -90,6 +91,7 @@ mod publish;
 mod sys;
 mod watch;
 
+pub use activation::{ActivatedSocket, activated_sockets};
 pub use addressing::free_addressing;
 pub use builder::EngineBuilder;
 pub use driver::DriverStats;
