@@ -14,13 +14,13 @@ use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
 ///
 /// [`Display`](fmt::Display) is complete in one line for each fault. As a [`Diagnostic`] it shows
 /// the file with a mark under every wrong part.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ConfigError {
     name: String,
     kind: Kind,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Kind {
     Wrong(Vec<Fault>),
     Unreadable(String),
@@ -151,7 +151,7 @@ impl Diagnostic for ConfigError {
 }
 
 /// A [`ConfigError`] for whoever shows its picture: the text is a headline only.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ConfigDiagnostic(ConfigError);
 
 impl fmt::Display for ConfigDiagnostic {

@@ -35,7 +35,7 @@ use std::io::Read as _;
 use std::path::Path;
 use std::str::FromStr;
 
-pub use error::{ConfigError, Fault};
+pub use error::{ConfigDiagnostic, ConfigError, Fault};
 pub use plan::Plan;
 pub use portreeve_types::Configuration;
 
