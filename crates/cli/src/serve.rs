@@ -132,8 +132,8 @@ fn watch_signals(sender: Sender<Happening>, can_reload: bool) -> Result<(), Fail
 
 fn watch_guest(events: Events, sender: Sender<Happening>) -> Result<(), Failure> {
     spawn("guest", move || {
-        for event in events {
-            let happening = match event {
+        for record in events {
+            let happening = match record.event {
                 Event::GuestArrived => Happening::GuestArrived,
                 Event::GuestGone { cause, for_good } => Happening::GuestGone { cause, for_good },
                 _ => continue,

@@ -62,10 +62,13 @@ impl Cache {
         if let Some(old) = self.entries.insert(key.into(), entry) {
             self.bytes -= self::cost(key, &old.stored);
         }
-        while self.bytes > self.limit {
-            let Some((key, old)) = self.entries.pop_oldest() else { break };
-            self.bytes -= self::cost(&key, &old.stored);
-        }
+        self.trim();
+    }
+
+    /// So many bytes may be kept from now on.
+    pub(crate) fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+        self.trim();
     }
 
     pub(crate) fn clear(&mut self) {
@@ -79,6 +82,13 @@ impl Cache {
 
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    fn trim(&mut self) {
+        while self.bytes > self.limit {
+            let Some((key, old)) = self.entries.pop_oldest() else { break };
+            self.bytes -= cost(&key, &old.stored);
+        }
     }
 
     fn remove(&mut self, key: &Key) {
@@ -146,6 +156,9 @@ mod tests {
         assert!(cache.len() > 30);
         let expected: usize = cache.len() * cost(first.as_bytes(), &stored);
         assert_eq!(cache.bytes(), expected);
+        cache.set_limit(expected / 2);
+        assert!(cache.bytes() <= expected / 2 && cache.bytes() > expected / 3);
+        assert!(cache.get(&first, at(1)).is_some(), "the one used last");
         cache.clear();
         assert_eq!((cache.len(), cache.bytes()), (0, 0));
     }

@@ -101,11 +101,22 @@ impl Backlog {
 
     /// Adds an event; gives how many were dropped for it.
     pub(crate) fn push(&mut self, event: DnsEvent) -> u64 {
+        let dropped = self.keep(self.limit.saturating_sub(1));
+        self.events.push_back(event);
+        dropped
+    }
+
+    /// Keeps so many from now on; gives how many were dropped.
+    pub(crate) fn set_limit(&mut self, limit: usize) -> u64 {
+        self.limit = limit;
+        self.keep(limit)
+    }
+
+    fn keep(&mut self, most: usize) -> u64 {
         let mut dropped = 0;
-        while self.events.len() >= self.limit && self.events.pop_front().is_some() {
+        while self.events.len() > most && self.events.pop_front().is_some() {
             dropped += 1;
         }
-        self.events.push_back(event);
         dropped
     }
 

@@ -162,6 +162,17 @@ impl DnsServer {
         self.policy = policy;
     }
 
+    /// Takes other limits: `dns_pending`, `dns_timeout_ms`, `dns_cache_bytes`, `dns_names` and
+    /// `event_backlog`. What is beyond a lower one goes at once, the oldest first; queries that
+    /// wait keep their time and are answered.
+    pub fn set_limits(&mut self, limits: &Limits) {
+        self.most_pending = limits.dns_pending;
+        self.timeout = Duration::from_millis(limits.dns_timeout_ms);
+        self.cache.set_limit(limits.dns_cache_bytes);
+        self.names.set_limit(limits.dns_names);
+        self.counters.events_dropped += self.events.set_limit(limits.event_backlog);
+    }
+
     /// Adds addresses to a local name; says whether there was room for all.
     pub fn add_record(&mut self, record: &StaticRecord) -> bool {
         self.zone.add(record)

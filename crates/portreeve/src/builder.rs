@@ -154,7 +154,7 @@ impl EngineBuilder {
         let (driver, waker) = Driver::new(config, link, mailbox, watch.network())?;
         let fail = |operation| move |source| StartError::EventLoop { operation, source };
         let watcher = watch.spawn(sender.clone(), waker.clone()).map_err(fail("spawn"))?;
-        let handle = Handle::new(sender, waker);
+        let handle = Handle::new(sender, waker, driver.event_source(), driver.started());
         let name = self.name.unwrap_or_else(|| "portreeve".into());
         let thread = std::thread::Builder::new()
             .name(name)

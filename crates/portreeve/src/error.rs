@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use portreeve_core::CommandError;
+use portreeve_core::{CommandError, FlowId};
 use portreeve_host::HostError;
 use portreeve_types::{
     AddressingError, AnnounceError, DnsConfigError, EgressError, LimitsError, PublishId,
@@ -109,6 +109,18 @@ pub enum UnpublishError {
     /// There is no such port.
     #[error("no published port {0}")]
     Unknown(PublishId),
+    /// The engine has stopped.
+    #[error("the engine has stopped")]
+    Stopped,
+}
+
+/// A flow could not be ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KillError {
+    /// There is no such flow; it may have ended.
+    #[error("no flow {0}; it may have ended")]
+    Unknown(FlowId),
     /// The engine has stopped.
     #[error("the engine has stopped")]
     Stopped,

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use portreeve_dns::DnsEvent;
 use portreeve_types::MacAddr;
@@ -165,8 +166,29 @@ pub enum Event {
         guest: SocketAddr,
         /// Where it wanted to go; port 0 for an echo.
         destination: SocketAddr,
+        /// The name that lately resolved to that address for the guest.
+        name: Option<Arc<str>>,
         /// Why not.
         reason: EgressRefusal,
+    },
+    /// Something from or for the guest went no further. For each reason this is said at most once
+    /// a second: the first at once, and what follows together.
+    Dropped {
+        /// Why.
+        reason: DropReason,
+        /// How often since it was last said.
+        count: u64,
+    },
+    /// A limit turned something away, or ended something older. Said at most once a second for
+    /// each limit, as drops are.
+    LimitReached {
+        /// The field of [`Limits`](portreeve_types::Limits).
+        limit: &'static str,
+        /// The port, of a limit that each published port has for itself; `None` where several
+        /// ports are told of together.
+        publish: Option<PublishId>,
+        /// How often since it was last said.
+        count: u64,
     },
     /// From the gateway's name server: queries, where they are logged, and its upstreams.
     Name(DnsEvent),
@@ -207,11 +229,14 @@ impl EventLog {
         if self.capacity == 0 {
             return;
         }
-        if self.events.len() >= self.capacity {
-            self.events.pop_front();
-            self.lost += 1;
-        }
+        self.make_room(1);
         self.events.push_back(event);
+    }
+
+    /// Keeps as many from now on; the oldest beyond that are lost.
+    pub(crate) fn set_capacity(&mut self, capacity: usize) {
+        self.capacity = capacity;
+        self.make_room(0);
     }
 
     pub(crate) fn pop(&mut self) -> Option<Event> {
@@ -220,14 +245,15 @@ impl EventLog {
         }
         self.events.pop_front()
     }
+
+    fn make_room(&mut self, more: usize) {
+        while self.events.len() + more > self.capacity && self.events.pop_front().is_some() {
+            self.lost += 1;
+        }
+    }
 }
 
 impl Engine {
-    /// Counts something that went no further.
-    pub(crate) fn drop(&mut self, reason: DropReason) {
-        self.counters.drop(reason);
-    }
-
     pub(crate) fn flow_info(&self, id: FlowId) -> Option<FlowInfo> {
         self.flows.get(id).and_then(super::super::flow::Flow::summary)
     }
@@ -246,6 +272,14 @@ mod tests {
         assert_eq!(log.pop(), Some(Event::Lost { count: 3 }));
         assert_eq!(log.pop(), Some(Event::GuestSeen { mac: MacAddr([3; 6]) }));
         assert_eq!(log.pop(), Some(Event::GuestSeen { mac: MacAddr([4; 6]) }));
+        assert_eq!(log.pop(), None);
+        log.set_capacity(3);
+        for byte in 0..3 {
+            log.push(Event::GuestSeen { mac: MacAddr([byte; 6]) });
+        }
+        log.set_capacity(1);
+        assert_eq!(log.pop(), Some(Event::Lost { count: 2 }));
+        assert_eq!(log.pop(), Some(Event::GuestSeen { mac: MacAddr([2; 6]) }));
         assert_eq!(log.pop(), None);
     }
 }
