@@ -57,6 +57,15 @@ impl Plan {
         *self == Self::default()
     }
 
+    /// The limits of `base`, with those that differ in their place, except for these.
+    pub fn limits_over(&self, base: &Limits, except: &[&str]) -> Limits {
+        let Ok(Value::Object(mut fields)) = serde_json::to_value(base) else { return base.clone() };
+        for (name, value) in self.limits.iter().filter(|(name, _)| !except.contains(&&**name)) {
+            fields.insert(name.clone(), value.clone());
+        }
+        serde_json::from_value(Value::Object(fields)).unwrap_or_else(|_| base.clone())
+    }
+
     fn compare_records(&mut self, old: &[StaticRecord], new: &[StaticRecord]) {
         self.set_records = new.iter().filter(|record| !old.contains(record)).cloned().collect();
         let gone = |record: &&StaticRecord| !new.iter().any(|other| other.name == record.name);
@@ -190,6 +199,10 @@ mod tests {
             "limits.max_flows = 9\ndns.records = [{ name = 'a', addresses = ['10.0.0.2'] }]",
         );
         assert_eq!(plan.limits, [("max_flows".to_owned(), 9.into())]);
+        let base = Limits { mailbox: 7, ..Limits::default() };
+        let expected = Limits { max_flows: 9, ..base.clone() };
+        assert_eq!(plan.limits_over(&base, &[]), expected);
+        assert_eq!(plan.limits_over(&base, &["max_flows"]), base);
         assert_eq!(plan.set_records.len(), 1);
         assert_eq!(plan.remove_records, ["b".parse().unwrap()]);
         assert!(plan.needs_restart.is_empty(), "{plan:?}");

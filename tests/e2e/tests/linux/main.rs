@@ -10,6 +10,7 @@ mod auto;
 mod bind;
 mod close;
 mod command;
+mod configuration;
 mod crowd;
 mod dhcp_clients;
 mod dns_gateway;
