@@ -42,7 +42,8 @@ pub use gateway::lease::{LeaseChange, LeaseProtocol};
 pub use limits::MAX_FRAME_LEN;
 pub use metrics::{Counters, Histogram};
 pub use portreeve_dns::{
-    AnswerSource, Carrier, DnsCounters, DnsEvent, DnsServer, ExchangeId, Framer, UpstreamOp, frame,
+    AnswerSource, CachedAnswer, Carrier, DnsCounters, DnsEvent, DnsServer, ExchangeId, Framer,
+    UpstreamOp, UpstreamStatus, frame, rcode_name, record_type_name,
 };
 pub use portreeve_types::Instant;
 pub use publish::PublishedEntry;

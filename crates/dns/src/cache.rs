@@ -76,6 +76,17 @@ impl Cache {
         self.bytes = 0;
     }
 
+    /// The answers that are still good, with what was asked and the seconds they have left: at
+    /// most `limit` of those that were used last.
+    pub(crate) fn latest(&self, limit: usize, now: Instant) -> Vec<(&[u8], &Stored, u64)> {
+        let looked_at = self.entries.newest_first().take(limit.saturating_add(EXPIRED_SKIPPED));
+        looked_at
+            .filter(|(_, entry)| entry.expires > now)
+            .map(|(key, entry)| (&key[..], &entry.stored, entry.expires.since(now).as_secs()))
+            .take(limit)
+            .collect()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
@@ -102,6 +113,9 @@ impl Cache {
 fn cost(key: &[u8], stored: &Stored) -> usize {
     key.len() + stored.heap_bytes() + OVERHEAD
 }
+
+/// Expired answers that a listing passes over before it ends early.
+const EXPIRED_SKIPPED: usize = 1_024;
 
 /// The node, its place in the hash table at its emptiest, and what the allocator adds.
 const OVERHEAD: usize = size_of::<Entry>() + 96;

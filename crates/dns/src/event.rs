@@ -3,6 +3,7 @@
 //! A bounded backlog: when nobody reads, the oldest go first and are counted.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -85,6 +86,18 @@ pub enum AnswerSource {
     Upstream(SocketAddr),
     /// Nobody: no upstream had a usable answer.
     Nobody,
+}
+
+impl fmt::Display for AnswerSource {
+    /// `local`, `cache`, `nobody`, or the upstream's address.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local => f.write_str("local"),
+            Self::Cache => f.write_str("cache"),
+            Self::Upstream(server) => server.fmt(f),
+            Self::Nobody => f.write_str("nobody"),
+        }
+    }
 }
 
 /// Events that wait to be read.

@@ -16,6 +16,7 @@ mod lingering;
 mod listeners;
 pub(crate) mod mailbox;
 mod mappings;
+mod name_server;
 mod names;
 mod ports;
 mod reports;
@@ -33,7 +34,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use portreeve_core::{Config, HostNetwork, HostOp, Instant};
 use portreeve_link::{Link, MAX_FRAME_LEN};
-use portreeve_types::{Egress, Limits, PublishedPort};
+use portreeve_types::{Egress, Limits, PublishedPort, StaticRecord};
 
 use crate::capture::CaptureSink;
 use crate::clock::Clock;
@@ -105,6 +106,7 @@ impl Driver {
         link: Box<dyn Link>,
         mailbox: Receiver<Order>,
         network: &HostNetwork,
+        own_names: &[StaticRecord],
     ) -> Result<(Self, Arc<Waker>), StartError> {
         let fail = |operation| move |source| StartError::EventLoop { operation, source };
         let poll = Poll::new().map_err(fail("epoll_create1"))?;
@@ -118,6 +120,13 @@ impl Driver {
         let clock = Clock::new();
         let mut core = ArenaEngine::new(config);
         core.handle_host_network(network, clock.now());
+        if let Some(server) = core.name_server() {
+            for record in own_names {
+                if !server.add_own_record(record) {
+                    tracing::warn!(name = %record.name, "no room for a name of the gateway's own");
+                }
+            }
+        }
         let driver = Self {
             core,
             link,

@@ -126,6 +126,39 @@ pub enum KillError {
     Stopped,
 }
 
+/// Limits were not changed, none of them.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LimitsChangeError {
+    /// A limit is out of its range.
+    #[error(transparent)]
+    Invalid(#[from] LimitsError),
+    /// These size something that is made at the start.
+    #[error("{} can be changed only by a restart", .0.join(", "))]
+    NeedsRestart(Vec<&'static str>),
+    /// The engine has stopped.
+    #[error("the engine has stopped")]
+    Stopped,
+}
+
+/// What the name server answers by itself was not changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DnsChangeError {
+    /// This gateway has no name server.
+    #[error("this engine's gateway has no name server")]
+    NoNameServer,
+    /// The record cannot be.
+    #[error(transparent)]
+    Invalid(#[from] DnsConfigError),
+    /// There is no room for another record.
+    #[error("the name server has as many records as it may")]
+    Full,
+    /// The engine has stopped.
+    #[error("the engine has stopped")]
+    Stopped,
+}
+
 fn hint(help: &Option<&'static str>) -> String {
     help.map(|help| format!(" ({help})")).unwrap_or_default()
 }

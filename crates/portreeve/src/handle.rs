@@ -1,8 +1,10 @@
 //! Orders to a running engine from any thread.
 //!
 //! Owns the mailbox's sending end and the waiting for answers. Every call returns when the engine's
-//! thread has carried it out. What is to be seen is in `handle/sight.rs`.
+//! thread has carried it out. What is to be seen is in `handle/sight.rs`, the name server in
+//! `handle/names.rs`.
 
+mod names;
 mod sight;
 
 use std::sync::Arc;
@@ -15,7 +17,7 @@ use portreeve_types::{Limits, PublishId, PublishItem, PublishRequest, PublishSpe
 
 use crate::driver::Driver;
 use crate::driver::mailbox::Order;
-use crate::error::{KillError, PublishError, UnpublishError};
+use crate::error::{KillError, LimitsChangeError, PublishError, UnpublishError};
 use crate::event::EventSource;
 pub use sight::FlowPage;
 
@@ -110,6 +112,17 @@ impl Handle {
     /// Limits in force; `None` once the engine has stopped.
     pub fn limits(&self) -> Option<Limits> {
         self.ask(|driver| driver.limits())
+    }
+
+    /// Changes limits while the engine runs. What is alive beyond a lower limit goes on; what
+    /// would be new waits until there is room. Returns the names of those that differed.
+    ///
+    /// # Errors
+    /// When one is out of its range or sizes something that is made at the start. Nothing is
+    /// changed then.
+    pub fn set_limits(&self, limits: Limits) -> Result<Vec<&'static str>, LimitsChangeError> {
+        let set = |driver: &mut Driver| driver.set_limits(limits);
+        self.ask(set).unwrap_or(Err(LimitsChangeError::Stopped))
     }
 
     /// Takes no more clients and waits until every byte that the guest has sent is delivered, or

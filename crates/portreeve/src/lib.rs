@@ -77,7 +77,7 @@
 //! A running engine can be watched and changed from any thread, through clones of its [`Handle`]:
 //!
 //! ```
-//! use portreeve::{CaptureOptions, Engine, Event, MemoryOptions, memory_link};
+//! use portreeve::{CaptureOptions, Engine, Event, Limits, MemoryOptions, memory_link};
 //! use std::time::Duration;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -89,6 +89,7 @@
 //! let record = events.next_timeout(Duration::from_secs(5)).expect("an event");
 //! assert_eq!(record.event, Event::Published(port));
 //!
+//! engine.set_limits(Limits { max_flows: 1_000, ..engine.limits().expect("it runs") })?;
 //! let stats = engine.stats().expect("it runs");
 //! assert_eq!(stats.flows.active, 0);
 //! // The frames on the guest's link, and what became of them.
@@ -128,7 +129,9 @@ pub use capture::{
 };
 pub use driver::DriverStats;
 pub use engine::Engine;
-pub use error::{KillError, PublishError, StartError, UnpublishError};
+pub use error::{
+    DnsChangeError, KillError, LimitsChangeError, PublishError, StartError, UnpublishError,
+};
 pub use event::{Event, EventRecord, Events};
 pub use handle::{Drained, FlowPage, Handle};
 pub use names::host_search;

@@ -9,8 +9,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use portreeve::{
-    CaptureError, CaptureFilter, CaptureOptions, Engine, Event, EventRecord, KillError,
-    MemoryOptions, MemoryPeer, Unpublish, memory_link,
+    CaptureError, CaptureFilter, CaptureOptions, DnsChangeError, Engine, EngineEvent, Event,
+    EventRecord, KillError, Limits, LimitsChangeError, MemoryOptions, MemoryPeer, StaticRecord,
+    Unpublish, memory_link,
 };
 
 const SOON: Duration = Duration::from_secs(5);
@@ -125,6 +126,60 @@ fn ports_and_counters_are_told() {
     drop(held);
     eventually("the port is gone", || engine.port_status().unwrap().is_empty());
     assert_eq!(engine.stats().unwrap().flows.refused, 1);
+}
+
+#[test]
+fn limits_change_while_the_engine_runs() {
+    let (engine, _guest) = engine();
+    let mut events = engine.events();
+    let (_, address) = publish(&engine);
+    let before = engine.limits().unwrap();
+    let one = Limits { max_flows: 1, ..before.clone() };
+    assert_eq!(engine.set_limits(one.clone()), Ok(vec!["max_flows"]));
+    let _held = client(&engine, address);
+    let mut refused = TcpStream::connect(address).unwrap();
+    refused.set_read_timeout(Some(SOON)).unwrap();
+    let error = refused.read(&mut [0; 1]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    let told: Vec<Event> = std::iter::from_fn(|| events.next_timeout(Duration::from_millis(200)))
+        .map(|record| record.event)
+        .collect();
+    let settings = vec!["limits.max_flows".to_owned()];
+    assert!(told.contains(&Event::Reconfigured { settings }), "{told:?}");
+    let reached = |event: &Event| {
+        matches!(event, Event::Engine(EngineEvent::LimitReached { limit: "max_flows", .. }))
+    };
+    assert!(told.iter().any(reached), "{told:?}");
+
+    let wrong = Limits { max_flows: 0, ..before.clone() };
+    assert!(matches!(engine.set_limits(wrong), Err(LimitsChangeError::Invalid(_))));
+    let rings = Limits { to_guest_ring: 1 << 16, max_flows: 7, ..before };
+    let error = engine.set_limits(rings).unwrap_err();
+    assert_eq!(error, LimitsChangeError::NeedsRestart(vec!["to_guest_ring"]));
+    assert_eq!(engine.limits(), Some(one), "all or nothing");
+}
+
+#[test]
+fn names_are_added_and_removed() {
+    let (engine, _guest) = engine();
+    let record = StaticRecord {
+        name: "db.test".parse().unwrap(),
+        addresses: vec!["10.0.0.7".parse().unwrap()],
+        ttl: 60,
+    };
+    engine.dns_set_record(record.clone()).unwrap();
+    let moved = StaticRecord { addresses: vec!["10.0.0.8".parse().unwrap()], ..record };
+    engine.dns_set_record(moved.clone()).unwrap();
+    let records = engine.dns_records().unwrap().records;
+    assert!(records.contains(&moved), "{records:?}");
+    assert_eq!(records.iter().filter(|record| record.name == moved.name).count(), 1);
+    assert_eq!(engine.dns_remove_record(&moved.name), Ok(true));
+    assert_eq!(engine.dns_remove_record(&moved.name), Ok(false));
+    let empty = StaticRecord { addresses: vec![], ..moved };
+    assert!(matches!(engine.dns_set_record(empty), Err(DnsChangeError::Invalid(_))));
+    assert_eq!(engine.dns_cache(10).unwrap().total, 0);
+    assert_eq!(engine.dns_flush(), Some(0));
+    assert!(engine.dns_status().is_some());
 }
 
 #[test]

@@ -47,6 +47,24 @@ pub enum RefuseReason {
     Killed,
 }
 
+impl RefuseReason {
+    /// The stable name used in the API and in logs.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::NotPublished => "not_published",
+            Self::PortLimit => "port_limit",
+            Self::FlowLimit => "flow_limit",
+            Self::NoPort => "no_port",
+            Self::NoMemory => "no_memory",
+            Self::GuestRefused => "guest_refused",
+            Self::GuestSilent => "guest_silent",
+            Self::ClientGone => "client_gone",
+            Self::GuestGone => "guest_gone",
+            Self::Killed => "killed",
+        }
+    }
+}
+
 /// Why the guest did not get where it wanted to go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
@@ -86,7 +104,7 @@ impl EgressRefusal {
     pub const fn label(self) -> &'static str {
         match self {
             Self::Disabled => "disabled",
-            Self::HostAddress | Self::Failed(DialFailure::HostAddress) => "host_address",
+            Self::HostAddress => "host_address",
             Self::LinkLocal => "link_local",
             Self::Metadata => "metadata",
             Self::Group => "group",
@@ -98,14 +116,7 @@ impl EgressRefusal {
             Self::HopLimit => "hop_limit",
             Self::GuestGone => "guest_gone",
             Self::Killed => "killed",
-            Self::Failed(DialFailure::Refused) => "refused",
-            Self::Failed(DialFailure::NetworkUnreachable) => "network_unreachable",
-            Self::Failed(DialFailure::HostUnreachable) => "host_unreachable",
-            Self::Failed(DialFailure::TimedOut) => "timed_out",
-            Self::Failed(DialFailure::Prohibited) => "prohibited",
-            Self::Failed(DialFailure::Exhausted) => "exhausted",
-            Self::Failed(DialFailure::EchoForbidden) => "echo_forbidden",
-            Self::Failed(DialFailure::Other) => "failed",
+            Self::Failed(failure) => failure.label(),
         }
     }
 }
@@ -134,6 +145,24 @@ pub enum CloseReason {
     StackFault,
     /// The guest's machine was stopped, restarted or replaced.
     GuestGone,
+}
+
+impl CloseReason {
+    /// The stable name used in the API and in logs.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Finished => "finished",
+            Self::GuestReset => "guest_reset",
+            Self::HostReset => "host_reset",
+            Self::TimedOut => "timed_out",
+            Self::Idle => "idle",
+            Self::Evicted => "evicted",
+            Self::Failed(failure) => failure.label(),
+            Self::Killed => "killed",
+            Self::StackFault => "stack_fault",
+            Self::GuestGone => "guest_gone",
+        }
+    }
 }
 
 /// Something worth telling.

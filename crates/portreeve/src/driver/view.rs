@@ -9,7 +9,8 @@ use portreeve_types::api::{self, Bucket, DropCount, FlowGauges, Stats, Traffic};
 
 use super::Driver;
 use crate::capture::CaptureSink;
-use crate::error::KillError;
+use crate::error::{KillError, LimitsChangeError};
+use crate::event::Event;
 use crate::handle::FlowPage;
 
 /// The loop's own counters.
@@ -73,7 +74,7 @@ impl Driver {
             drops: drops.filter(|drop| drop.count != 0).collect(),
             dial_seconds: histogram(&counters.dial),
             guest_rtt_seconds: histogram(&counters.guest_rtt),
-            dns: None,
+            dns: self.name_server_stats(),
             driver: self.api_driver_stats(),
         }
     }
@@ -142,6 +143,26 @@ impl Driver {
 
     pub(crate) fn limits(&self) -> Limits {
         self.limits.clone()
+    }
+
+    /// Changes all limits that differ, or none of them.
+    pub(crate) fn set_limits(
+        &mut self,
+        limits: Limits,
+    ) -> Result<Vec<&'static str>, LimitsChangeError> {
+        limits.validate()?;
+        let changed = self
+            .core
+            .set_limits(&limits, self.clock.now())
+            .map_err(LimitsChangeError::NeedsRestart)?;
+        if !changed.is_empty() {
+            self.close_grace = std::time::Duration::from_millis(limits.close_grace_ms);
+            self.event_log.set_capacity(limits.event_backlog);
+            self.limits = limits;
+            let settings = changed.iter().map(|name| format!("limits.{name}")).collect();
+            self.publish_event(Event::Reconfigured { settings });
+        }
+        Ok(changed)
     }
 }
 

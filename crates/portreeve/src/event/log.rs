@@ -96,6 +96,11 @@ impl EventLog {
         }
     }
 
+    /// Keeps so many events from now on.
+    pub(crate) fn set_capacity(&mut self, capacity: usize) {
+        self.shared.backlog.with(|backlog| backlog.capacity = capacity);
+    }
+
     /// Events that readers missed so far.
     pub(crate) fn missed(&self) -> u64 {
         self.shared.missed.load(Ordering::Relaxed)
