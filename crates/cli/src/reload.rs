@@ -6,10 +6,10 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use portreeve::Handle;
+use portreeve::{Handle, LimitsChangeError};
 use portreeve_config::Plan;
 use portreeve_types::api::{Change, ReloadReport};
-use portreeve_types::{Configuration, PublishRequest};
+use portreeve_types::{Configuration, PublishRequest, StaticRecord};
 
 use crate::configuration::{ConfigurationError, Origin};
 use crate::ports::Ports;
@@ -72,7 +72,10 @@ impl Reloader {
         let wanted = self.0.origin.resolve().map_err(ReloadError::Wrong)?;
         let plan = Plan::between(&state.in_force, &wanted);
         let mut report = ReloadReport::default();
+        // Before the ports, of which more may be allowed now.
+        self.change_limits(&plan, &mut state.in_force, &mut report);
         self.change_ports(&plan, &wanted, &mut state, &mut report);
+        self.change_records(&plan, &mut state.in_force.dns.records, &mut report);
         report.needs_restart.extend(plan.needs_restart);
         Ok(report)
     }
@@ -84,6 +87,70 @@ impl Reloader {
             Err(error) => {
                 report::failure(&error.into());
                 report::warning("nothing was reloaded: everything stays as it was");
+            }
+        }
+    }
+
+    /// What was changed through the API and is the same in both files stays as it is.
+    fn change_limits(&self, plan: &Plan, in_force: &mut Configuration, report: &mut ReloadReport) {
+        if plan.limits.is_empty() {
+            return;
+        }
+        let engine = &self.0.engine;
+        let Some(now) = engine.limits() else { return };
+        let mut fixed = Vec::new();
+        let mut outcome = engine.set_limits(plan.limits_over(&now, &fixed));
+        if let Err(LimitsChangeError::NeedsRestart(names)) = outcome {
+            fixed = names;
+            outcome = engine.set_limits(plan.limits_over(&now, &fixed));
+        }
+        let outcome = outcome.map_err(|error| error.to_string());
+        for (name, value) in &plan.limits {
+            let setting = format!("limits.{name}");
+            match &outcome {
+                _ if fixed.contains(&name.as_str()) => {
+                    let what = format!("{value} in the file; it sizes what is made at the start");
+                    report.needs_restart.push(Change { setting, what });
+                }
+                Ok(_) => report.applied.push(Change { setting, what: format!("is {value}") }),
+                Err(error) => report.failed.push(Change { setting, what: error.clone() }),
+            }
+        }
+        if outcome.is_ok() {
+            in_force.limits = plan.limits_over(&in_force.limits, &fixed);
+        }
+    }
+
+    fn change_records(
+        &self,
+        plan: &Plan,
+        in_force: &mut Vec<StaticRecord>,
+        report: &mut ReloadReport,
+    ) {
+        let engine = &self.0.engine;
+        for name in &plan.remove_records {
+            let setting = format!("dns.records[{name}]");
+            match engine.dns_remove_record(name) {
+                Ok(was_there) => {
+                    in_force.retain(|record| record.name != *name);
+                    let what = if was_there { "removed" } else { "was removed already" };
+                    report.applied.push(Change { setting, what: what.to_owned() });
+                }
+                Err(error) => report.failed.push(Change { setting, what: error.to_string() }),
+            }
+        }
+        for record in &plan.set_records {
+            let setting = format!("dns.records[{}]", record.name);
+            match engine.dns_set_record(record.clone()) {
+                Ok(()) => {
+                    in_force.retain(|other| other.name != record.name);
+                    in_force.push(record.clone());
+                    let addresses: Vec<_> =
+                        record.addresses.iter().map(|a| a.to_string()).collect();
+                    let what = format!("is {}", addresses.join(", "));
+                    report.applied.push(Change { setting, what });
+                }
+                Err(error) => report.failed.push(Change { setting, what: error.to_string() }),
             }
         }
     }

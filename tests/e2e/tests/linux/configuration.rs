@@ -128,7 +128,7 @@ fn check_shows_every_wrong_line_and_what_a_right_file_asks_for() {
     let checked = portreeve(&["check", &name], "");
     assert_eq!(checked.status.code(), Some(1));
     let said = text(&checked.stderr);
-    for part in ["web.toml:1:26", "web.toml:4:1", "did you mean `max_flows`?", "web.toml:5:11"] {
+    for part in ["web.toml:1:27", "web.toml:4:1", "did you mean `max_flows`?", "web.toml:5:11"] {
         assert!(said.contains(part), "{part}: {said}");
     }
     for command in [&["run", "--config", &name, "true"][..], &["serve", "--config", &name]] {
@@ -165,7 +165,12 @@ fn a_reload_changes_ports_while_connections_go_on() {
         let mut open = connect(old);
         says_and_hears(&mut open, b"before");
 
-        write(&path, "publish = ['0:82']\nlink.stream = '{}/s'\naddresses.mtu = 1400\n");
+        write(
+            &path,
+            "publish = ['0:82']\nlink.stream = '{}/s'\naddresses.mtu = 1400\n\
+             limits = { max_flows = 77, mailbox = 300 }\n\
+             dns.records = [{ name = 'db.test', addresses = ['10.0.0.7'] }]\n",
+        );
         serve.signal(Signal::HUP);
         let reloading = manager.hears();
         assert!(reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{reloading}");
@@ -173,8 +178,15 @@ fn a_reload_changes_ports_while_connections_go_on() {
         assert!(ready.starts_with("READY=1\nSTATUS=82/tcp -> "), "{ready}");
         let new = serve.published("82/tcp", Family::V4);
         assert_eq!(exchange(new, "hello").unwrap(), "hello\n");
-        let restart = "addresses.mtu needs a restart: 1500 now, 1400 in the file";
-        assert!(serve.err.so_far().contains(restart), "{}", serve.err.so_far());
+        let said = serve.err.so_far();
+        for words in [
+            "reloaded limits.max_flows: is 77",
+            "reloaded dns.records[db.test]: is 10.0.0.7",
+            "limits.mailbox needs a restart: 300 in the file",
+            "addresses.mtu needs a restart: 1500 now, 1400 in the file",
+        ] {
+            assert!(said.contains(words), "{words}: {said}");
+        }
         eventually("the old port is closed", || try_connect(old).is_err());
         says_and_hears(&mut open, b"behind");
 
