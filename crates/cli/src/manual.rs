@@ -5,7 +5,7 @@
 //! words are those of `args`.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::Path;
 
 use clap::{Command, CommandFactory as _};
@@ -13,7 +13,7 @@ use clap_complete::aot;
 use clap_mangen::Man;
 
 use crate::args::{Cli, Shell};
-use crate::report::Failure;
+use crate::report::{Failure, print};
 
 /// Writes a shell's completions to standard output.
 pub(crate) fn completions(shell: Shell) -> Result<u8, Failure> {
@@ -96,14 +96,6 @@ fn without_hidden(command: &Command) -> Command {
     let arguments = command.get_arguments().filter(|argument| !argument.is_hide_set());
     let commands = command.get_subcommands().filter(|command| !command.is_hide_set());
     shown.args(arguments.cloned()).subcommands(commands.map(without_hidden))
-}
-
-fn print(text: &[u8]) -> Result<u8, Failure> {
-    match io::stdout().lock().write_all(text) {
-        // Whoever reads the beginning only, `head` say, has what they wanted.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(0),
-        written => written.map(|()| 0).map_err(Failure::ours),
-    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use portreeve::Handle;
-use portreeve_types::api::{ProblemType, ReloadReport};
+use portreeve_types::api::{Problem, ProblemType, ReloadReport};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::fault::Fault;
@@ -17,9 +17,13 @@ pub trait ConfigProvider: Send + Sync + 'static {
     /// The configuration as it was resolved, for `GET /v1/config`.
     fn resolved(&self) -> serde_json::Value;
 
-    /// Reads the configuration file again and puts in force what can be, for `POST /v1/reload`;
-    /// `None` where there is no file. Called from any thread, one call at a time.
-    fn reload(&self) -> Option<ReloadReport>;
+    /// Reads the configuration file again and puts in force what can be, for `POST /v1/reload`.
+    /// Called from any thread, one call at a time.
+    ///
+    /// # Errors
+    /// [`ProblemType::Unavailable`] where there is no file, and
+    /// [`ProblemType::InvalidConfiguration`] when it cannot be used; nothing has changed then.
+    fn reload(&self) -> Result<ReloadReport, Problem>;
 }
 
 /// Everything a request may need. Cheap to clone.
@@ -128,11 +132,7 @@ impl Api {
     }
 }
 
-fn place(
-    places: &Arc<Semaphore>,
-    what: &str,
-    most: usize,
-) -> Result<OwnedSemaphorePermit, Fault> {
+fn place(places: &Arc<Semaphore>, what: &str, most: usize) -> Result<OwnedSemaphorePermit, Fault> {
     places.clone().try_acquire_owned().map_err(|_| {
         let detail = format!("{most} {what} are open, which is the most there may be");
         Fault::new(ProblemType::TooMany, detail).help("end one, or read from one together")

@@ -104,6 +104,7 @@
 //! What a port does is exact: FIN is FIN, RST is RST, a refusal is a refusal, half-close stays
 //! half-open, no byte is lost or doubled, and backpressure reaches the sender.
 
+mod activation;
 mod addressing;
 mod builder;
 mod capture;
@@ -119,6 +120,7 @@ mod publish;
 mod sys;
 mod watch;
 
+pub use activation::{ActivatedSocket, activated_sockets};
 pub use addressing::free_addressing;
 pub use builder::EngineBuilder;
 pub use capture::{

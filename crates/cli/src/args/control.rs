@@ -2,20 +2,19 @@
 //!
 //! Owns their names and texts; what they mean is done in `serving/control.rs`.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use clap::Args;
+use portreeve_types::{ControlConfig, ControlSocket};
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Control")]
 pub(crate) struct ControlArgs {
     /// Where `portreeve ps`, `publish`, `flows` and the like reach this engine: another socket
     /// than NAME/control.sock in the user's runtime directory, or `none`
     #[arg(long, value_name = "PATH|none")]
-    pub(crate) control: Option<ControlPath>,
+    pub(crate) control: Option<ControlSocket>,
     /// Serve the engine's page on this loopback address; port 0 lets the kernel choose
     ///
     /// Its address, with a token in it, is printed on standard error. Whoever has the token can do
@@ -23,23 +22,21 @@ pub(crate) struct ControlArgs {
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) ui: Option<SocketAddr>,
     /// Take the page's token from this file's first line, instead of a new one
-    #[arg(long, value_name = "FILE", requires = "ui")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) ui_token_file: Option<PathBuf>,
 }
 
-/// Where the control socket is to be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum ControlPath {
-    /// Nowhere.
-    None,
-    /// Here.
-    At(PathBuf),
-}
-
-impl FromStr for ControlPath {
-    type Err = Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Infallible> {
-        Ok(if text == "none" { Self::None } else { Self::At(text.into()) })
+impl ControlArgs {
+    /// Puts what was given in place of what is there.
+    pub(crate) fn apply(&self, to: &mut ControlConfig) {
+        if let Some(socket) = &self.control {
+            to.socket = socket.clone();
+        }
+        if let Some(ui) = self.ui {
+            to.ui = Some(ui);
+        }
+        if let Some(file) = &self.ui_token_file {
+            to.ui_token_file = Some(file.clone());
+        }
     }
 }

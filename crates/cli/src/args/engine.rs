@@ -10,7 +10,7 @@ use clap::{Args, Subcommand, ValueEnum, builder::PossibleValuesParser};
 use portreeve_types::DnsName;
 use portreeve_types::api::EventBody;
 
-use super::duration;
+use portreeve_types::parse_duration;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ControlCommand {
@@ -305,7 +305,7 @@ pub(crate) struct CaptureArgs {
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
     /// End after this time, as in `10s`
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) duration: Option<Duration>,
 }
 
@@ -333,7 +333,7 @@ const PHASES: [&str; 9] = [
 
 /// Often enough to be live, and not so often that the engine does little else.
 fn interval(text: &str) -> Result<Duration, String> {
-    match duration(text)? {
+    match parse_duration(text).map_err(|error| error.to_string())? {
         time if time < Duration::from_millis(100) => Err("must be at least 100ms".to_owned()),
         time if time > Duration::from_secs(3_600) => Err("must be at most an hour".to_owned()),
         time => Ok(time),

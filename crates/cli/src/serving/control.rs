@@ -6,12 +6,15 @@
 use std::ffi::OsStr;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use portreeve::Handle;
 use portreeve_client::instance::{self, InstanceName};
-use portreeve_control::{Error, Server, Token};
+use portreeve_control::{ConfigProvider, Error, Server, Token};
+use portreeve_types::api::{Problem, ProblemType, ReloadReport};
+use portreeve_types::{ControlConfig, ControlSocket};
 
-use crate::args::control::{ControlArgs, ControlPath};
+use crate::reload::{ReloadError, Reloader};
 use crate::report::{self, Failure};
 
 /// The name of an engine, whether its user chose it, and which command it is of.
@@ -37,31 +40,27 @@ impl Name {
         let name = text.parse().map_err(Failure::ours)?;
         Ok(Self { name, chosen: false, mode })
     }
-
-    /// The guest's host name, if it has one of its own.
-    pub(crate) fn hostname(&self) -> Option<&str> {
-        self.chosen.then(|| self.name.as_str())
-    }
 }
 
 /// Starts the control API, unless it is not wanted.
 pub(crate) fn start(
     engine: &Handle,
     name: &Name,
-    args: &ControlArgs,
+    config: &ControlConfig,
+    reloader: &Reloader,
 ) -> Result<Option<Server>, Failure> {
-    let (path, asked_for) = match &args.control {
-        Some(ControlPath::None) => (None, true),
-        Some(ControlPath::At(path)) => (Some(path.clone()), true),
-        None => (Some(instance::socket_path(&name.name)), false),
+    let (path, asked_for) = match &config.socket {
+        ControlSocket::None => (None, true),
+        ControlSocket::Path(path) => (Some(path.clone()), true),
+        ControlSocket::Default => (Some(instance::socket_path(&name.name)), false),
     };
-    let page = match args.ui {
-        Some(address) => Some((address, token(args.ui_token_file.as_deref())?)),
+    let page = match config.ui {
+        Some(address) => Some((address, token(config.ui_token_file.as_deref())?)),
         None => None,
     };
     let build = |path: Option<PathBuf>| {
-        let mut builder =
-            Server::builder(engine.clone()).name(name.name.as_str()).mode(name.mode);
+        let mut builder = Server::builder(engine.clone()).name(name.name.as_str()).mode(name.mode);
+        builder = builder.config(Arc::new(reloader.clone()));
         if let Some(path) = path {
             builder = builder.socket(path);
         }
@@ -89,7 +88,7 @@ pub(crate) fn start(
     };
     if let (Some((_, token)), Some(address)) = (&page, server.as_ref().and_then(Server::address)) {
         // Whoever gave the token has it, and it is not for logs.
-        let token = match &args.ui_token_file {
+        let token = match &config.ui_token_file {
             None => format!("?token={}", token.reveal()),
             Some(_) => String::new(),
         };
@@ -105,6 +104,23 @@ pub(crate) fn hidden_directories() -> Vec<PathBuf> {
     // Whoever starts the server is told why it cannot be made.
     let _ = std::fs::DirBuilder::new().mode(0o700).create(&directory);
     if directory.is_dir() { vec![directory] } else { Vec::new() }
+}
+
+impl ConfigProvider for Reloader {
+    fn resolved(&self) -> serde_json::Value {
+        // Of text, numbers and lists: there is nothing in it that JSON cannot say.
+        serde_json::to_value(self.current()).unwrap_or_default()
+    }
+
+    fn reload(&self) -> Result<ReloadReport, Problem> {
+        self.reload().map_err(|error| match error {
+            ReloadError::NoFile => Problem::new(ProblemType::Unavailable, error.to_string())
+                .with_help(Some("start the engine with --config FILE")),
+            ReloadError::Wrong(error) => {
+                Problem::new(ProblemType::InvalidConfiguration, error.to_string())
+            }
+        })
+    }
 }
 
 fn token(file: Option<&Path>) -> Result<Token, Failure> {
@@ -156,10 +172,10 @@ mod tests {
         ] {
             let name = Name::new(None, word.as_ref(), "run").unwrap();
             assert_eq!(name.name.as_str(), format!("{made}-{pid}"));
-            assert_eq!(name.hostname(), None);
+            assert!(!name.chosen);
         }
         let chosen = Name::new(Some("web"), "x".as_ref(), "run").unwrap();
-        assert_eq!(chosen.hostname(), Some("web"));
+        assert!(chosen.chosen && chosen.name.as_str() == "web");
         assert!(Name::new(Some("a/b"), "x".as_ref(), "run").is_err());
     }
 }

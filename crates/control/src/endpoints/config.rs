@@ -24,7 +24,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
                  comes; what cannot is named, and stays as it is.",
             )
             .answers::<ReloadReport>(200, "What was done.")
-            .may(&[ProblemType::Unavailable]),
+            .may(&[ProblemType::Unavailable, ProblemType::InvalidConfiguration]),
     ]
 }
 
@@ -35,7 +35,7 @@ async fn show(State(api): State<Api>, _: Nothing) -> Answer<Value> {
 
 async fn reload(State(api): State<Api>, _: Nothing) -> Answer<ReloadReport> {
     let config = api.config().ok_or_else(no_configuration)?;
-    ok(api.change(move |_| config.reload()).await?.ok_or_else(no_configuration)?)
+    ok(api.change(move |_| config.reload()).await??)
 }
 
 fn no_configuration() -> Fault {
