@@ -10,6 +10,7 @@ use crate::drop_reason::DropReason;
 use crate::engine::Engine;
 use crate::engine::event::Event;
 use crate::engine::throttle::Throttle;
+use crate::engine::timers::earlier;
 
 /// A limit that may turn something away; its name is that of the field of
 /// [`Limits`](portreeve_types::Limits).
@@ -89,7 +90,7 @@ impl Losses {
 
     /// When something that is held back is to be told.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        self.drops.due().into_iter().chain(self.limits.due()).min()
+        earlier(self.drops.due(), self.limits.due())
     }
 
     /// A frame of the guest is taken up.

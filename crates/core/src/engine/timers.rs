@@ -51,8 +51,7 @@ impl Engine {
         let rings = self.stack.release_timeout();
         let names = self.names.poll_timeout();
         let losses = self.losses.poll_timeout();
-        let parts = [flows, seeking, fragments, rings, names, losses];
-        parts.into_iter().flatten().min()
+        [seeking, fragments, rings, names, losses].into_iter().fold(flows, earlier)
     }
 
     pub(crate) fn run_timers(&mut self) {
@@ -95,5 +94,13 @@ impl Engine {
             }
             None => {}
         }
+    }
+}
+
+/// The earlier of two times that may never come.
+pub(crate) fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }
