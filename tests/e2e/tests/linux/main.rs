@@ -10,6 +10,7 @@ mod auto;
 mod bind;
 mod close;
 mod command;
+mod commands;
 mod control;
 mod control_clients;
 mod control_guest;
