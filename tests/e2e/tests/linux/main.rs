@@ -10,6 +10,7 @@ mod auto;
 mod bind;
 mod close;
 mod command;
+mod commands;
 mod configuration;
 mod control;
 mod control_clients;
