@@ -3,6 +3,7 @@
 //! Owns names, defaults and help texts. Specifications are parsed here so that a wrong one is shown
 //! with a caret under the wrong part before anything starts.
 
+pub(crate) mod control;
 pub(crate) mod engine;
 pub(crate) mod network;
 pub(crate) mod serve;
@@ -116,7 +117,9 @@ pub(crate) struct RunArgs {
     /// Publish every port that the guest listens on, on the same number where that is free
     #[arg(short = 'P', long)]
     pub(crate) publish_all: bool,
-    /// A name for the guest: its host name, and the name shown for it
+    /// A name for the guest: its host name, and what `portreeve ps` and the like know it by
+    ///
+    /// Without one its host name is this machine's, and it is known by its command and number.
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
     #[command(flatten)]

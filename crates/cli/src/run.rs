@@ -10,6 +10,7 @@ use portreeve_types::Addressing;
 use crate::args::RunArgs;
 use crate::auto_publish::AutoPublish;
 use crate::report::{self, Failure};
+use crate::serving::control::{self, Name};
 use crate::serving::{Serving, parse_specs, raise_fd_limit};
 
 /// Runs the command to its end and returns its exit code.
@@ -17,6 +18,7 @@ pub(crate) fn run(args: RunArgs) -> Result<u8, Failure> {
     let specs = parse_specs(&args.serving.publish)?;
     let addressing = args.serving.addresses.addressing()?;
     let dns = args.serving.dns.config();
+    let name = Name::new(args.name.as_deref(), &args.command[0], "run")?;
     let mut sandbox = Sandbox::prepare(guest(&args, &addressing, &dns))?;
     for warning in sandbox.warnings() {
         report::warning(warning);
@@ -25,8 +27,7 @@ pub(crate) fn run(args: RunArgs) -> Result<u8, Failure> {
     raise_fd_limit();
     let tap = sandbox.take_tap().ok_or_else(|| Failure::ours("the guest has no network device"))?;
     let tap = Tap::from_fd(tap).map_err(Failure::ours)?.with_mtu(args.serving.addresses.mtu);
-    let name = args.name.as_deref();
-    let mut serving = Serving::start(tap, addressing, dns, name, &specs, &args.serving)?;
+    let mut serving = Serving::start(tap, addressing, dns, &name, &specs, &args.serving)?;
     let auto = AutoPublish::start(&specs, &args, &serving, sandbox.guest_pid());
     let mut running = sandbox.start()?;
     let status = running.wait()?;
@@ -46,6 +47,7 @@ fn guest(args: &RunArgs, addressing: &Addressing, dns: &DnsConfig) -> SandboxOpt
     let mut options = SandboxOptions::new(args.command.clone());
     options.addressing = addressing.clone();
     options.hostname = args.name.clone();
+    options.hidden = control::hidden_directories();
     options.resolver = Some(resolver(addressing, &search));
     options.terminal = true;
     options

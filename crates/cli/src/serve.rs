@@ -16,6 +16,7 @@ use signal_hook::iterator::Signals;
 
 use crate::args::serve::ServeArgs;
 use crate::report::{self, Failure};
+use crate::serving::control::Name;
 use crate::serving::{Serving, parse_specs, raise_fd_limit};
 use ready::Readiness;
 
@@ -40,8 +41,8 @@ pub(crate) fn serve(args: &ServeArgs) -> Result<u8, Failure> {
     let (sender, happenings) = channel();
     watch_signals(sender.clone())?;
     let dns = args.serving.dns.config();
-    let name = args.name.as_deref();
-    let serving = Serving::start(link, addressing, dns, name, &specs, &args.serving)?;
+    let name = Name::new(args.name.as_deref(), "serve".as_ref(), "serve")?;
+    let serving = Serving::start(link, addressing, dns, &name, &specs, &args.serving)?;
     watch_guest(serving.engine().events(), sender)?;
     readiness.tell()?;
     let code = wait(&happenings, args)?;

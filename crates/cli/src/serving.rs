@@ -3,17 +3,22 @@
 //! Owns the order of it: every port is bound, and said, before anybody relies on one; at the end
 //! what the guest sent last is delivered before the engine stops.
 
+pub(crate) mod control;
+
 use std::time::Duration;
 
 use portreeve::{Announce, DnsConfig, Drained, Engine, Handle, Link};
+use portreeve_control::Server;
 use portreeve_types::{Addressing, Limits, PublishItem, PublishSpec, PublishedPort};
 
 use crate::args::serving::ServingArgs;
 use crate::report::{self, Failure, PortsFile};
+use control::Name;
 
 /// An engine that runs, its ports published.
 pub(crate) struct Serving {
     engine: Engine,
+    control: Option<Server>,
     ports: Vec<PublishedPort>,
     ports_file: Option<PortsFile>,
     patience: Duration,
@@ -25,7 +30,7 @@ impl Serving {
         link: impl Link + 'static,
         addressing: Addressing,
         dns: DnsConfig,
-        name: Option<&str>,
+        name: &Name,
         specs: &[PublishSpec],
         args: &ServingArgs,
     ) -> Result<Self, Failure> {
@@ -37,10 +42,12 @@ impl Serving {
             .source(args.source.into())
             .egress(args.egress.egress())
             .dns(Some(dns))
-            .announce(Announce { hostname: name.map(Into::into), ..Announce::default() })
+            .announce(Announce { hostname: name.hostname().map(Into::into), ..Announce::default() })
             .start()
             .map_err(Failure::ours)?;
         let ports = publish(&engine, specs)?;
+        // Whoever reads of a port may ask about it.
+        let control = control::start(&engine, name, &args.control)?;
         if !args.quiet {
             report::published(&ports);
         }
@@ -48,7 +55,8 @@ impl Serving {
             PortsFile::write(path, &ports)
                 .map_err(|error| Failure::ours(format_args!("{}: {error}", path.display())))
         });
-        Ok(Self { ports_file: ports_file.transpose()?, engine, ports, patience: args.drain })
+        let ports_file = ports_file.transpose()?;
+        Ok(Self { ports_file, engine, control, ports, patience: args.drain })
     }
 
     pub(crate) fn engine(&self) -> &Handle {
@@ -74,6 +82,8 @@ impl Serving {
             ));
         }
         self.engine.stop();
+        // Behind the engine, whose end is the last that its readers are told.
+        drop(self.control);
     }
 }
 

@@ -136,8 +136,9 @@ pub use names::host_search;
 pub use sys::inherited_fd;
 
 pub use portreeve_core::{
-    CloseReason, Counters, DialFailure, DropReason, EgressRefusal, Event as EngineEvent, FlowId,
-    FlowKind, FlowSummary, HostNetwork, Phase, RefuseReason, Unpublish,
+    AnswerSource, CloseReason, Counters, DialFailure, DnsEvent, DropReason, EgressRefusal,
+    Event as EngineEvent, FlowId, FlowKind, FlowSummary, HostNetwork, LeaseChange, LeaseProtocol,
+    Phase, RefuseReason, Unpublish,
 };
 pub use portreeve_host::{
     PingKind, RESOLV_CONF, ResolverConfig, ResolverOptions, fd_limit, has_default_route,

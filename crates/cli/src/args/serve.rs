@@ -10,7 +10,7 @@ use super::serving::ServingArgs;
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// A name for the guest: its host name, and the name shown for it
+    /// A name for the guest: its host name, and what `portreeve ps` and the like know it by
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
     /// Write a newline to this descriptor, and close it, once the ports are bound and a guest may

@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use portreeve_types::SourceMode;
 
+use super::control::ControlArgs;
 use super::duration;
 use super::network::{AddressArgs, DnsArgs, EgressArgs};
 
@@ -44,6 +45,8 @@ pub(crate) struct ServingArgs {
     pub(crate) dns: DnsArgs,
     #[command(flatten)]
     pub(crate) addresses: AddressArgs,
+    #[command(flatten)]
+    pub(crate) control: ControlArgs,
 }
 
 /// Source of published connections, as the guest sees it.

@@ -130,6 +130,11 @@ impl Driver {
         }
     }
 
+    /// Whether a guest is at the other end of the link.
+    pub(crate) fn has_guest(&self) -> bool {
+        !self.link_state.gone && self.link.has_guest()
+    }
+
     /// Takes every event of the link. The link stays readable: behind them are frames.
     fn follow_guest(&mut self, now: Instant) {
         while let Some(event) = self.link.take_event() {

@@ -70,6 +70,11 @@ impl Handle {
         self.ask(|driver| driver.counters())
     }
 
+    /// Whether a guest is at the other end of the link now; `None` once the engine has stopped.
+    pub fn has_guest(&self) -> Option<bool> {
+        self.ask(|driver| driver.has_guest())
+    }
+
     /// Counters of the event loop and its sockets since the start; `None` once it has stopped.
     pub fn driver_stats(&self) -> Option<DriverStats> {
         self.ask(|driver| driver.driver_stats())
