@@ -118,18 +118,18 @@ impl Asker {
                 Err(RecvTimeoutError::Disconnected) => return Err(Left),
             };
             match order {
-                Order::Kill(id) => {
-                    let outcome = self.source.kill(&id).map(|()| format!("killed flow {id}"));
+                Order::Kill { id, what } => {
+                    let outcome = self.source.kill(&id).map(|()| format!("killed {what}"));
                     self.tell(news, outcome)?;
                     next = Instant::now();
                 }
-                Order::Unpublish(id, connections) => {
+                Order::Unpublish { id, what, connections } => {
                     let how = match connections {
                         Connections::Drain => "its connections go on",
                         Connections::Reset => "its connections were reset",
                     };
                     let outcome = self.source.unpublish(id, connections);
-                    self.tell(news, outcome.map(|()| format!("unpublished port {id}: {how}")))?;
+                    self.tell(news, outcome.map(|()| format!("unpublished {what}: {how}")))?;
                     next = Instant::now();
                 }
                 Order::Period(chosen) => {
@@ -387,8 +387,8 @@ mod tests {
         let feed = knobs.start(LONG, 10);
         next_round(&feed);
         next_round(&feed);
-        for (id, outcome) in [("3.1", Ok("killed flow 3.1")), ("0.0", Err("no such flow"))] {
-            feed.order(Order::Kill(id.to_owned())).unwrap();
+        for (id, outcome) in [("3.1", Ok("killed tcp a > b")), ("0.0", Err("no such flow"))] {
+            feed.order(Order::Kill { id: id.to_owned(), what: "tcp a > b".to_owned() }).unwrap();
             let outcome = outcome.map(str::to_owned).map_err(str::to_owned);
             assert!(matches!(next(&feed), News::Outcome(said) if said == outcome));
             next_round(&feed);

@@ -47,7 +47,7 @@ fn shows_obeys_and_gives_the_terminal_back() {
     tmux.keys(&["Down", "x"]);
     tmux.sees("Kill flow 2.1?");
     tmux.keys(&["y"]);
-    tmux.sees("killed flow 2.1");
+    tmux.sees("killed tcp 10.0.2.15:40112");
     tmux.sees("no flow matches the filter");
     // A key that follows Escape at once is one with Alt.
     tmux.keys(&["Escape"]);
@@ -55,7 +55,7 @@ fn shows_obeys_and_gives_the_terminal_back() {
     tmux.keys(&["2", "Down", "x"]);
     tmux.sees("Unpublish port 1?");
     tmux.keys(&["d"]);
-    tmux.sees("unpublished port 1");
+    tmux.sees("unpublished 80/tcp -> 127.0.0.1:8080");
     tmux.sees("Ports 3");
 
     tmux.keys(&["q"]);

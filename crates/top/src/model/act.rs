@@ -119,9 +119,9 @@ impl Model {
 
     fn accept(&mut self, connections: Connections) -> Option<Order> {
         match std::mem::replace(&mut self.mode, Mode::Browse) {
-            Mode::Confirm(Question::Kill { id, .. }) => Some(Order::Kill(id)),
-            Mode::Confirm(Question::Unpublish { id, .. }) => {
-                Some(Order::Unpublish(id, connections))
+            Mode::Confirm(Question::Kill { id, what }) => Some(Order::Kill { id, what }),
+            Mode::Confirm(Question::Unpublish { id, what, .. }) => {
+                Some(Order::Unpublish { id, what, connections })
             }
             Mode::Browse | Mode::Filter { .. } | Mode::Overlay(_) => None,
         }

@@ -76,9 +76,21 @@ pub(crate) enum Question {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
     /// End a flow.
-    Kill(String),
+    Kill {
+        /// Its name.
+        id: String,
+        /// The flow in words.
+        what: String,
+    },
     /// Take back a published port.
-    Unpublish(PublishId, Connections),
+    Unpublish {
+        /// Its number.
+        id: PublishId,
+        /// The port in words.
+        what: String,
+        /// What becomes of its connections.
+        connections: Connections,
+    },
     /// Ask this often.
     Period(Duration),
     /// Stop asking, or go on.

@@ -1,6 +1,8 @@
 //! What has happened lately: a bounded list of events, and which of them are shown.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use portreeve_types::api;
 
@@ -9,8 +11,10 @@ use super::{Cursor, Filter, Step};
 /// The last events, and the list that is shown of them, newest first.
 #[derive(Debug, Default)]
 pub(crate) struct Events {
-    kept: VecDeque<Record>,
-    shown: Vec<usize>,
+    /// That flows open and end happens so often that it would push everything else out.
+    flows: VecDeque<Arc<Record>>,
+    others: VecDeque<Arc<Record>>,
+    shown: Vec<Arc<Record>>,
     cursor: Cursor<u64>,
     hide_flows: bool,
     taken: u64,
@@ -44,24 +48,34 @@ pub(crate) enum Weight {
 impl Events {
     /// Takes in events, oldest first.
     pub(crate) fn update(&mut self, events: Vec<api::EventRecord>) {
+        let flows = events.iter().filter(|event| is_flow(&event.body)).count();
+        // Those that would be pushed out at once are not put into words.
+        let mut too_many = flows.saturating_sub(KEPT);
         for event in events {
-            if self.kept.len() >= KEPT {
-                self.kept.pop_front();
-            }
             self.taken += 1;
-            self.kept.push_back(Record::new(event, self.taken));
+            let kept = match is_flow(&event.body) {
+                true if too_many > 0 => {
+                    too_many -= 1;
+                    continue;
+                }
+                true => &mut self.flows,
+                false => &mut self.others,
+            };
+            if kept.len() >= KEPT {
+                kept.pop_front();
+            }
+            kept.push_back(Arc::new(Record::new(event, self.taken)));
         }
     }
 
     /// Makes the list anew: after an update or another filter.
     pub(crate) fn arrange(&mut self, filter: &Filter) {
-        let (kept, hide) = (&self.kept, self.hide_flows);
-        self.shown = (0..kept.len())
-            .rev()
-            .filter(|&at| !(hide && kept[at].is_flow()) && filter.passes(&kept[at].lowercase))
-            .collect();
+        let flows = self.flows.iter().filter(|_| !self.hide_flows);
+        let passing = flows.chain(&self.others).filter(|record| record.passes(filter));
+        self.shown = passing.map(Arc::clone).collect();
+        self.shown.sort_by_key(|record| Reverse(record.number));
         let shown = &self.shown;
-        self.cursor.follow(shown.len(), |at| kept[shown[at]].number);
+        self.cursor.follow(shown.len(), |at| shown[at].number);
     }
 
     /// Shows or hides that flows open and close; [`Events::arrange`] makes it so.
@@ -71,8 +85,8 @@ impl Events {
 
     /// Moves the selection.
     pub(crate) fn step(&mut self, step: Step) {
-        let (kept, shown) = (&self.kept, &self.shown);
-        self.cursor.step(step, shown.len(), |at| kept[shown[at]].number);
+        let shown = &self.shown;
+        self.cursor.step(step, shown.len(), |at| shown[at].number);
     }
 
     /// Selects nothing.
@@ -82,12 +96,12 @@ impl Events {
 
     /// The list, newest first, from place `first` on.
     pub(crate) fn list(&self, first: usize) -> impl Iterator<Item = &Record> {
-        self.shown.iter().skip(first).map(|&at| &self.kept[at])
+        self.shown.iter().skip(first).map(Arc::as_ref)
     }
 
     /// The events of the name server among the last ones, newest first.
     pub(crate) fn of_names(&self) -> impl Iterator<Item = &Record> {
-        self.kept.iter().rev().filter(|record| {
+        self.others.iter().rev().map(Arc::as_ref).filter(|record| {
             matches!(
                 record.event.body,
                 api::EventBody::DnsAnswered { .. }
@@ -105,7 +119,7 @@ impl Events {
 
     /// Events that are kept, whether they are shown or not.
     pub(crate) fn known(&self) -> usize {
-        self.kept.len()
+        self.flows.len() + self.others.len()
     }
 
     /// Whether it is hidden that flows open and close.
@@ -120,7 +134,7 @@ impl Events {
 
     /// The selected event.
     pub(crate) fn selected(&self) -> Option<&Record> {
-        self.kept.get(*self.shown.get(self.cursor.place()?)?)
+        self.shown.get(self.cursor.place()?).map(Arc::as_ref)
     }
 }
 
@@ -142,14 +156,11 @@ impl Record {
         let time = self.event.time.to_string();
         time.get(11..19).unwrap_or(&time).to_owned()
     }
-
-    const fn is_flow(&self) -> bool {
-        matches!(
-            self.event.body,
-            api::EventBody::FlowOpened { .. } | api::EventBody::FlowClosed { .. }
-        )
-    }
 }
 
-/// Events that are kept.
-const KEPT: usize = 1_000;
+const fn is_flow(body: &api::EventBody) -> bool {
+    matches!(body, api::EventBody::FlowOpened { .. } | api::EventBody::FlowClosed { .. })
+}
+
+/// Events that are kept: of flows that open and end, and of all else.
+const KEPT: usize = 500;

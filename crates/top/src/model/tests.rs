@@ -212,15 +212,20 @@ fn what_is_confirmed_is_what_was_asked_about() {
     // The flow ends while the question stands; the selection moves on, the question does not.
     bench.round(2, vec![moved("1.1", 10)]);
     assert_eq!(bench.selected(), Some("1.1"));
-    assert_eq!(bench.press("y"), Some(Order::Kill("2.1".to_owned())));
+    let Some(Order::Kill { id, what }) = bench.press("y") else { panic!("nothing to kill") };
+    assert_eq!((id.as_str(), what.as_str()), ("2.1", "tcp 10.0.2.15:40112 > 192.0.2.1:80"));
     assert_eq!(bench.model.mode, Mode::Browse);
     assert_eq!(bench.press("x\x1b"), None);
     assert_eq!(bench.model.mode, Mode::Browse);
 
     bench.press("2jx");
-    assert_eq!(bench.press("r"), Some(Order::Unpublish(PublishId(1), Connections::Reset)));
+    let unpublish = |connections| {
+        let what = "80/tcp -> 127.0.0.1:8080".to_owned();
+        Some(Order::Unpublish { id: PublishId(1), what, connections })
+    };
+    assert_eq!(bench.press("r"), unpublish(Connections::Reset));
     bench.press("x");
-    assert_eq!(bench.press("d"), Some(Order::Unpublish(PublishId(1), Connections::Drain)));
+    assert_eq!(bench.press("d"), unpublish(Connections::Drain));
 }
 
 #[test]
@@ -273,6 +278,20 @@ fn events_are_shown_newest_first_and_those_of_flows_can_be_hidden() {
     assert_eq!(bench.model.events.len(), all - 2);
     bench.press("/dns\n");
     assert_eq!(bench.model.events.len(), 4, "kinds can be filtered by");
+}
+
+#[test]
+fn flows_do_not_push_other_events_out() {
+    let mut bench = Bench::new();
+    let mut snapshot = bench.snapshot(1, vec![]);
+    snapshot.events = vec![canned::event(1, 1, EventBody::LinkUp)];
+    let flow = || EventBody::FlowOpened { flow: moved("1.1", 0) };
+    snapshot.events.extend((2..3_000).map(|seq| canned::event(seq, seq, flow())));
+    bench.model.update(snapshot);
+    let events = &bench.model.events;
+    assert_eq!(events.known(), 501);
+    assert_eq!(events.list(0).next().unwrap().event.seq, 2_999);
+    assert_eq!(events.list(500).next().unwrap().event.seq, 1);
 }
 
 #[test]

@@ -94,7 +94,7 @@ fn columns(width: u16) -> Vec<Column<FlowRow>> {
                 Span::raw(text::fit(&row.info.guest.to_string(), width, look))
             };
             let (guest_width, spark) = match width {
-                100..120 => (Constraint::Length(15), 8),
+                100..120 => (Constraint::Length(17), 8),
                 120..140 => (Constraint::Fill(2), 12),
                 _ => (Constraint::Fill(2), 24),
             };

@@ -134,8 +134,12 @@ fn figures(model: &Model, width: usize, look: Look) -> Line<'static> {
     let if_any = |count: f64, weight| if count > 0.0 { look.weight(weight) } else { plain };
     let (refused, dropped) = (totals.refused.per_second(), model.drops.all().per_second());
     let busy = totals.busy();
+    let flows = match totals.flows.active {
+        1 => "1 flow".to_owned(),
+        flows => format!("{} flows", units::count(flows)),
+    };
     let items = [
-        (format!("{} flows", units::count(totals.flows.active)), plain),
+        (flows, plain),
         (format!("opened {}/s", units::rate(totals.opened.per_second())), plain),
         (format!("refused {}/s", units::rate(refused)), if_any(refused, Weight::Notable)),
         (format!("dropped {}/s", units::rate(dropped)), if_any(dropped, Weight::Notable)),

@@ -69,24 +69,26 @@ fn columns(width: u16) -> Vec<Column<PortRow>> {
     if !narrow {
         columns.push(number("TOTAL", 7, |row| units::bytes(row.bytes)).key(SortKey::Total));
     }
+    if width >= 120 {
+        columns.extend(wide_columns());
+    }
     if roomy {
-        columns.extend(roomy_columns(width));
+        let spark = Constraint::Length(if width >= 140 { 24 } else { 10 });
+        columns.push(Column::text("ACTIVITY", spark, |row: &PortRow, width, look| {
+            Span::raw(spark::line(row.history.newest(width), width, look))
+        }));
     }
     columns
 }
 
 /// Columns for which there is room on wide screens only.
-fn roomy_columns(width: u16) -> [Column<PortRow>; 3] {
-    let spark = if width >= 140 { 24 } else { 10 };
+fn wide_columns() -> [Column<PortRow>; 2] {
     [
         Column::text("SOURCE", Constraint::Length(8), |row: &PortRow, width, look| {
             Span::raw(text::cut(source(row.status.port.source), width, look))
         }),
         Column::text("NAME", Constraint::Fill(1), |row: &PortRow, width, look| {
             Span::raw(text::fit(row.status.port.name.as_deref().unwrap_or("-"), width, look))
-        }),
-        Column::text("ACTIVITY", Constraint::Length(spark), |row: &PortRow, width, look| {
-            Span::raw(spark::line(row.history.newest(width), width, look))
         }),
     ]
 }

@@ -91,7 +91,7 @@ pub(super) fn draw<'r, R: 'r, I: Iterator<Item = &'r R>>(
     };
     let title = line(&|column, width| Span::raw(title(column, width, rows.sort, look)));
     frame.render_widget(Line::from(title).style(look.heading()), titles);
-    // The underline ends where the titles do, not at the last letter.
+    // Underlined to the end of the line, not of the last title.
     frame.buffer_mut().set_style(titles, look.heading());
 
     let lines = usize::from(body.height);

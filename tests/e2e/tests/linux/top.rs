@@ -64,10 +64,10 @@ fn shows_flows_and_ends_what_it_is_told_to() {
         tmux.keys(&["Down", "x"]);
         tmux.sees("Kill flow");
         tmux.keys(&["y"]);
-        tmux.sees("killed flow");
+        tmux.sees("killed tcp");
         assert!(is_reset(first));
         tmux.keys(&["Escape"]);
-        tmux.sees("Flows 1 ");
+        tmux.sees("Flows 1 ·");
 
         // The end of the flow is an event, with who ended it.
         tmux.keys(&["5"]);
@@ -83,7 +83,7 @@ fn shows_flows_and_ends_what_it_is_told_to() {
         tmux.sees("Unpublish port");
         tmux.sees("it has 1 connection");
         tmux.keys(&["r"]);
-        tmux.sees("unpublished port");
+        tmux.sees("unpublished 83/tcp -> [::1]");
         assert!(is_reset(second));
         tmux.keys(&["Escape"]);
         tmux.sees("Ports 3");
