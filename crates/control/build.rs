@@ -14,7 +14,8 @@ fn main() -> io::Result<()> {
     let mut files = Vec::new();
     for entry in fs::read_dir(&directory)? {
         let path = entry?.path();
-        let served = path.extension().is_some_and(|kind| SERVED.iter().any(|served| kind == *served));
+        let served =
+            path.extension().is_some_and(|kind| SERVED.iter().any(|served| kind == *served));
         if served && path.is_file() {
             files.push(path);
         }

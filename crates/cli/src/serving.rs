@@ -45,9 +45,9 @@ impl Serving {
             .announce(Announce { hostname: name.hostname().map(Into::into), ..Announce::default() })
             .start()
             .map_err(Failure::ours)?;
-        let ports = publish(&engine, specs)?;
-        // Whoever reads of a port may ask about it.
+        // Before the ports: whoever reads of one may ask about it, and its events are kept.
         let control = control::start(&engine, name, &args.control)?;
+        let ports = publish(&engine, specs)?;
         if !args.quiet {
             report::published(&ports);
         }

@@ -48,7 +48,9 @@ pub enum Error {
         source: io::Error,
     },
     /// The address reaches beyond this machine.
-    #[error("{0} is not a loopback address: the page can do all that its user can, use 127.0.0.1 or [::1]")]
+    #[error(
+        "{0} is not a loopback address: the page can do all that its user can, use 127.0.0.1 or [::1]"
+    )]
     NotLoopback(SocketAddr),
     /// The address cannot be bound.
     #[error("cannot listen on {address}: {source}")]

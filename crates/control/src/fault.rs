@@ -13,7 +13,6 @@ use portreeve::{
 use portreeve_types::SpecError;
 use portreeve_types::api::{Problem, ProblemType};
 
-
 /// Answers a request with a problem.
 #[derive(Debug)]
 pub(crate) struct Fault(Box<Problem>);

@@ -71,8 +71,10 @@ impl Guard {
             }
         }
         let fault = Fault::new(ProblemType::Unauthorized, "the token is missing or wrong");
-        Err(fault.help("open the address that was printed at the start, or send the token as in \
-                        `Authorization: Bearer TOKEN`"))
+        Err(fault.help(
+            "open the address that was printed at the start, or send the token as in \
+                        `Authorization: Bearer TOKEN`",
+        ))
     }
 
     /// Gives the page what its files are asked for with.

@@ -117,8 +117,8 @@ const OUTBOUND: u32 = 2;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pcap_file::pcapng::PcapNgReader;
     use pcap_file::pcapng::Block;
+    use pcap_file::pcapng::PcapNgReader;
     use std::time::Duration;
 
     #[test]
@@ -126,13 +126,8 @@ mod tests {
         let mut recording = Recording::new("web", 96).unwrap();
         let time = UNIX_EPOCH + Duration::from_nanos(1_700_000_000_123_456_789);
         let data = [0xab; 61];
-        let frame = |from_guest, verdict| Packet {
-            time,
-            from_guest,
-            length: 1500,
-            data: &data,
-            verdict,
-        };
+        let frame =
+            |from_guest, verdict| Packet { time, from_guest, length: 1500, data: &data, verdict };
         recording.add(&frame(true, None), 0);
         recording.add(&frame(false, Some("source_mac")), 5);
         recording.finish(time, 7);

@@ -77,7 +77,8 @@ impl Doorkeeper {
         }
         // Taken before its number is used: the number may go to another process, this may not.
         let hold: Option<OwnedFd> = getsockopt(&socket.as_fd(), PeerPidfd).ok();
-        let same = self.network.is_that_of(pid).map_err(|source| Refusal::Hidden { pid, source })?;
+        let same =
+            self.network.is_that_of(pid).map_err(|source| Refusal::Hidden { pid, source })?;
         if !lives(hold.as_ref(), pid) {
             return Err(Refusal::Ended);
         }

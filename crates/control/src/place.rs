@@ -41,7 +41,10 @@ impl Place {
             let own = made || (!name.is_empty() && directory.file_name() == Some(name.as_ref()));
             match bind(&directory.join(file), SocketType::STREAM, Some(BACKLOG)) {
                 Ok((fd, bound)) => {
-                    return Ok((fd, Self { path: Some(bound), directory: own.then_some(directory) }));
+                    return Ok((
+                        fd,
+                        Self { path: Some(bound), directory: own.then_some(directory) },
+                    ));
                 }
                 Err(Fault { errno: Errno::NOENT, .. }) if !last => {}
                 Err(fault) => return Err(refused(path, name, fault)),
@@ -87,8 +90,11 @@ fn check(path: &Path) -> Result<PathBuf, Error> {
     let exposed = |at: &Path, why: String| Error::Exposed { path: at.into(), why };
     let own = std::fs::metadata(&real).map_err(failed)?;
     if own.uid() != ours {
-        let why = format!("this directory is user {}'s: whoever owns it could take the control \
-             socket's place; choose one of your own", own.uid());
+        let why = format!(
+            "this directory is user {}'s: whoever owns it could take the control \
+             socket's place; choose one of your own",
+            own.uid()
+        );
         return Err(exposed(&real, why));
     }
     if own.mode() & 0o077 != 0 {
@@ -158,7 +164,10 @@ mod tests {
         let runtime = base.path().join("portreeve");
         let path = runtime.join("web/control.sock");
         let (fd, place) = Place::take(&path, "web").unwrap();
-        assert_eq!((mode(&runtime), mode(&runtime.join("web")), mode(&path)), (0o700, 0o700, 0o600));
+        assert_eq!(
+            (mode(&runtime), mode(&runtime.join("web")), mode(&path)),
+            (0o700, 0o700, 0o600)
+        );
         let taken = Place::take(&path, "web").unwrap_err().to_string();
         let ours = format!("the name web is taken by process {}", std::process::id());
         assert!(taken.starts_with(&ours), "{taken}");

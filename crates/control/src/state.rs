@@ -128,11 +128,7 @@ impl Api {
     }
 }
 
-fn place(
-    places: &Arc<Semaphore>,
-    what: &str,
-    most: usize,
-) -> Result<OwnedSemaphorePermit, Fault> {
+fn place(places: &Arc<Semaphore>, what: &str, most: usize) -> Result<OwnedSemaphorePermit, Fault> {
     places.clone().try_acquire_owned().map_err(|_| {
         let detail = format!("{most} {what} are open, which is the most there may be");
         Fault::new(ProblemType::TooMany, detail).help("end one, or read from one together")

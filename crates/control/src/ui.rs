@@ -55,11 +55,8 @@ fn serve(name: &str, asked: &HeaderMap) -> Result<Response, Fault> {
     };
     let tag = &TAGS[at];
     let known = asked.get_all(IF_NONE_MATCH).iter().any(|known| known == tag);
-    let mut response = if known {
-        StatusCode::NOT_MODIFIED.into_response()
-    } else {
-        FILES[at].1.into_response()
-    };
+    let mut response =
+        if known { StatusCode::NOT_MODIFIED.into_response() } else { FILES[at].1.into_response() };
     let headers = response.headers_mut();
     let media_type = HeaderValue::from_static(media_type(name));
     headers.insert(CONTENT_TYPE, media_type);

@@ -60,8 +60,7 @@ pub(crate) fn start(
         None => None,
     };
     let build = |path: Option<PathBuf>| {
-        let mut builder =
-            Server::builder(engine.clone()).name(name.name.as_str()).mode(name.mode);
+        let mut builder = Server::builder(engine.clone()).name(name.name.as_str()).mode(name.mode);
         if let Some(path) = path {
             builder = builder.socket(path);
         }

@@ -1,8 +1,6 @@
 //! An event in the API's words.
 
-use portreeve::{
-    AnswerSource, DnsEvent, EngineEvent, Event, Handle, LeaseChange, LeaseProtocol,
-};
+use portreeve::{AnswerSource, DnsEvent, EngineEvent, Event, Handle, LeaseChange, LeaseProtocol};
 use portreeve_types::api::{EventBody, EventRecord, Timestamp};
 
 use super::{flow, reason};
@@ -91,8 +89,7 @@ fn of_engine(engine: &Handle, event: EngineEvent) -> Option<EventBody> {
 }
 
 fn of_name_server(event: DnsEvent) -> Option<EventBody> {
-    let upstream =
-        |server, state: &str| EventBody::DnsUpstream { server, state: state.to_owned() };
+    let upstream = |server, state: &str| EventBody::DnsUpstream { server, state: state.to_owned() };
     Some(match event {
         DnsEvent::Answered { name, record_type, rcode, source, addresses, latency, .. } => {
             EventBody::DnsAnswered {

@@ -3,7 +3,6 @@
 use portreeve::{FlowSummary, Handle};
 use portreeve_types::api::{FlowInfo, FlowOrigin, Timestamp};
 
-
 /// A flow of this engine.
 pub(crate) fn info(engine: &Handle, flow: &FlowSummary) -> FlowInfo {
     let origin = if flow.publish.is_some() { FlowOrigin::Host } else { FlowOrigin::Guest };
@@ -25,4 +24,3 @@ pub(crate) fn info(engine: &Handle, flow: &FlowSummary) -> FlowInfo {
         bytes_from_guest: flow.bytes_from_guest,
     }
 }
-

@@ -77,14 +77,11 @@ async fn list(State(api): State<Api>, _: Nothing) -> Answer<PortList> {
     ok(PortList { ports: api.tell(|engine| engine.port_status()).await? })
 }
 
-async fn show(
-    State(api): State<Api>,
-    Segment(id): Segment<u32>,
-    _: Nothing,
-) -> Answer<PortStatus> {
+async fn show(State(api): State<Api>, Segment(id): Segment<u32>, _: Nothing) -> Answer<PortStatus> {
     let ports = api.tell(|engine| engine.port_status()).await?;
     let port = ports.into_iter().find(|port| port.port.id == PublishId(id));
-    ok(port.ok_or_else(|| Fault::new(ProblemType::UnknownPort, format!("no published port {id}")))?)
+    ok(port
+        .ok_or_else(|| Fault::new(ProblemType::UnknownPort, format!("no published port {id}")))?)
 }
 
 async fn publish(

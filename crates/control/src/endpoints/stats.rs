@@ -27,7 +27,10 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             .sends(
                 200,
                 "One scrape.",
-                &[(Format::Prometheus.media_type(), None), (Format::OpenMetrics.media_type(), None)],
+                &[
+                    (Format::Prometheus.media_type(), None),
+                    (Format::OpenMetrics.media_type(), None),
+                ],
             ),
     ]
 }

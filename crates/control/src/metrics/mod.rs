@@ -102,8 +102,12 @@ fn write(
     for Sample { labels, value } in samples {
         let mut one = encoder.encode_family(&labels)?;
         match (metric.kind, value) {
-            (Kind::Counter, Value::Whole(value)) => one.encode_counter::<NoLabels, _, u64>(&value, None)?,
-            (Kind::Counter, Value::Real(value)) => one.encode_counter::<NoLabels, _, f64>(&value, None)?,
+            (Kind::Counter, Value::Whole(value)) => {
+                one.encode_counter::<NoLabels, _, u64>(&value, None)?
+            }
+            (Kind::Counter, Value::Real(value)) => {
+                one.encode_counter::<NoLabels, _, f64>(&value, None)?
+            }
             (_, Value::Whole(value)) => one.encode_gauge(&value)?,
             (_, Value::Real(value)) => one.encode_gauge(&value)?,
             (_, Value::Times(histogram)) => {

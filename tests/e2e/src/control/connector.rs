@@ -29,7 +29,8 @@ pub(super) struct Connector {
 impl Connector {
     /// In the calling thread's network.
     pub(super) fn start() -> Self {
-        let pair = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
+        let pair =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
         let (ours, theirs) = pair.unwrap();
         let mut command = Command::new(program::guest());
         let child = command.arg("connect").stdin(Stdio::from(theirs)).spawn().expect("it starts");

@@ -206,7 +206,8 @@ fn wrong_requests_are_told_what_is_wrong() {
 fn serve_has_it_too_and_tells_when_a_guest_is_there() {
     isolated(|_| {
         let place = Place::of(User::Root);
-        let place = if portreeve_e2e::machine::am_root() { place } else { Place::of(User::Ordinary) };
+        let place =
+            if portreeve_e2e::machine::am_root() { place } else { Place::of(User::Ordinary) };
         let options = ["--stream", "{}/vm.sock", "-p", "0:80", "--control", place.text()];
         let serve = portreeve_e2e::serve::Serve::up(&options, "80/tcp");
         let api: Api = place.api();

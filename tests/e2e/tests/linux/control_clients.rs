@@ -143,7 +143,9 @@ fn streams_have_a_bound_and_their_places_come_back() {
             drop(streams);
             portreeve_e2e::machine::eventually("a place is free again", || {
                 let mut stream = api.connect();
-                stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).unwrap();
+                stream
+                    .write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes())
+                    .unwrap();
                 let mut status = [0; 12];
                 stream.read_exact(&mut status).unwrap();
                 &status == b"HTTP/1.1 200"

@@ -136,7 +136,9 @@ fn another_user_is_refused_even_at_an_open_socket() {
         assert!(answer.contains("user 61002"), "{answer}");
         // Nothing follows a refusal: the connection is closed.
         let mut stream = api.connect();
-        stream.write_all(b"GET /v1/health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+        stream
+            .write_all(b"GET /v1/health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            .unwrap();
         stream.read_to_end(&mut Vec::new()).unwrap();
         run.finish();
     });
@@ -177,7 +179,8 @@ fn the_page_is_for_whoever_has_the_token() {
         let mut page = String::new();
         eventually("the page's address is told", || {
             let err = run.err.so_far();
-            page = err.lines().find_map(|line| line.split_once("page: ")).unwrap_or(("", "")).1.into();
+            page =
+                err.lines().find_map(|line| line.split_once("page: ")).unwrap_or(("", "")).1.into();
             !page.is_empty()
         });
         let (address, token) = page.split_once("/ui/?token=").unwrap();
@@ -210,7 +213,8 @@ fn the_page_is_for_whoever_has_the_token() {
         assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
         assert!(page.contains("content-security-policy: default-src 'self'"), "{page}");
         let cookie = cookie.split(';').next().unwrap();
-        let with_cookie = |path: &str| ask(&format!("GET {path} HTTP/1.1\r\n{host}cookie: {cookie}\r\n"));
+        let with_cookie =
+            |path: &str| ask(&format!("GET {path} HTTP/1.1\r\n{host}cookie: {cookie}\r\n"));
         assert!(with_cookie("/ui/app.js").starts_with("HTTP/1.1 200 "));
         assert!(with_cookie("/v1/health").starts_with("HTTP/1.1 401 "), "a cookie is no token");
         run.finish();

@@ -46,7 +46,10 @@ fn every_form_and_what_the_kernel_chose() {
                 assert_eq!(exchange(*at, "hello").unwrap(), "hello\n", "{body}");
                 assert_eq!(events.line_of("published")["port"]["id"], *id);
                 let status = api.get(&format!("/v1/ports/{id}"));
-                assert_eq!((&status["state"], &status["guest_port"]), (&json!("listening"), &json!(80)));
+                assert_eq!(
+                    (&status["state"], &status["guest_port"]),
+                    (&json!("listening"), &json!(80))
+                );
                 eventually("the flow is counted", || {
                     api.get(&format!("/v1/ports/{id}"))["counters"]["opened"] == 1
                 });
