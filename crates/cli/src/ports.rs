@@ -23,30 +23,30 @@ struct State {
 }
 
 impl Ports {
-    /// Publishes what the configuration asks for, or fails and leaves that to the engine's end.
-    pub(crate) fn publish_all(
-        engine: &Handle,
-        configuration: &Configuration,
-    ) -> Result<Self, Failure> {
-        let mut by_request = Vec::new();
-        for item in configuration.publish.iter().flat_map(PublishSpec::items) {
-            if let PublishItem::Request(request) = item {
-                let ports = engine.publish(&request).map_err(Failure::ours)?;
-                by_request.push((request, ports));
-            }
-        }
+    /// None so far.
+    pub(crate) fn new(configuration: &Configuration) -> Self {
         let state = State {
-            by_request,
+            by_request: Vec::new(),
             path: configuration.ports_file.clone(),
             file: None,
             quiet: configuration.quiet,
         };
-        Ok(Self(Arc::new(Mutex::new(state))))
+        Self(Arc::new(Mutex::new(state)))
     }
 
-    /// Says what is published, on standard error and in the file.
-    pub(crate) fn announce(&self) -> Result<(), Failure> {
+    /// Publishes all of it and says so, or fails and leaves what there is to the engine's end.
+    pub(crate) fn publish_all(
+        &self,
+        engine: &Handle,
+        specs: &[PublishSpec],
+    ) -> Result<(), Failure> {
         let mut state = self.state();
+        for item in specs.iter().flat_map(PublishSpec::items) {
+            if let PublishItem::Request(request) = item {
+                let ports = engine.publish(&request).map_err(Failure::ours)?;
+                state.by_request.push((request, ports));
+            }
+        }
         if !state.quiet {
             report::published(&state.list());
         }

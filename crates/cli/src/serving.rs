@@ -51,13 +51,12 @@ impl Serving {
                 report::warning(warning);
             }
         }
-        let ports = Ports::publish_all(&engine, &configuration)?;
-        let (patience, control) = (configuration.drain, configuration.control.clone());
-        let reloader = Reloader::new(engine.handle(), ports.clone(), origin, configuration);
-        // Whoever reads of a port may ask about it.
-        let control = control::start(&engine, name, &control, &reloader)?;
-        ports.announce()?;
-        Ok(Self { engine, control, ports, reloader, patience })
+        let ports = Ports::new(&configuration);
+        let reloader = Reloader::new(engine.handle(), ports.clone(), origin, configuration.clone());
+        // Before the ports: whoever reads of one may ask about it, and its events are kept.
+        let control = control::start(&engine, name, &configuration.control, &reloader)?;
+        ports.publish_all(&engine, &configuration.publish)?;
+        Ok(Self { engine, control, ports, reloader, patience: configuration.drain })
     }
 
     pub(crate) fn engine(&self) -> &Handle {

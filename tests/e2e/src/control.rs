@@ -4,6 +4,7 @@
 //! the server sends is seen as it is. Every wait has a bound.
 
 mod connector;
+pub mod python;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;

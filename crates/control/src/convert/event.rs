@@ -30,8 +30,8 @@ fn of_library(event: Event) -> Option<EventBody> {
         Event::ListenerPaused { port, cause } => EventBody::ListenerPaused { port, cause },
         Event::ListenerResumed { port } => EventBody::ListenerResumed { port },
         Event::HostNetwork(network) => EventBody::HostNetwork {
-            addresses: network.addresses.iter().copied().collect(),
-            name_servers: network.name_servers.clone(),
+            addresses: network.addresses,
+            name_servers: network.name_servers,
         },
         Event::EchoForbidden { cause } => EventBody::EchoForbidden { cause },
         Event::GuestArrived => EventBody::LinkUp,

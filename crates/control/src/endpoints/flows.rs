@@ -4,7 +4,7 @@ use axum::extract::State;
 use hyper::StatusCode;
 use portreeve::{FlowId, Phase, PublishId};
 use portreeve_types::api::{FlowInfo, FlowList, FlowOrigin, ProblemType};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
 use super::{Answer, ok};
@@ -30,13 +30,13 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             .may(&[ProblemType::OutOfRange]),
         get("/v1/flows/{id}", show)
             .named("get_flow", "One flow")
-            .at::<String>("id", id)
+            .at::<FlowName>("id", id)
             .answers::<FlowInfo>(200, "The flow.")
             .may(&[ProblemType::UnknownFlow]),
         delete("/v1/flows/{id}", kill)
             .named("kill_flow", "End a flow now")
             .about("Both its sides see a reset.")
-            .at::<String>("id", id)
+            .at::<FlowName>("id", id)
             .may(&[ProblemType::UnknownFlow]),
     ]
 }
@@ -159,6 +159,20 @@ fn contains(flow: &FlowInfo, text: &str) -> bool {
 /// A flow's name in a path.
 #[derive(Clone, Copy)]
 struct FlowName(FlowId);
+
+impl JsonSchema for FlowName {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "FlowName".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[0-9]{1,10}\\.[0-9]{1,10}$" })
+    }
+}
 
 impl std::str::FromStr for FlowName {
     type Err = &'static str;

@@ -16,6 +16,7 @@ mod control;
 mod control_clients;
 mod control_guest;
 mod control_ports;
+mod control_sight;
 mod crowd;
 mod dhcp_clients;
 mod dns_gateway;
