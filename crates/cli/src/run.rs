@@ -42,8 +42,8 @@ pub(crate) fn run(args: &RunArgs, log: Option<&str>) -> Result<u8, Failure> {
     let tap = Tap::from_fd(tap).map_err(Failure::ours)?.with_mtu(configuration.addresses.mtu);
     let serving = Serving::start(tap, addressing, &name, origin, configuration.clone())?;
     let auto = AutoPublish::start(&configuration, &serving, sandbox.guest_pid());
-    let mut running = sandbox.start()?;
     let reloader = serving.reloader().clone();
+    let mut running = sandbox.start()?;
     if reloader.has_file() {
         let (sender, orders) = std::sync::mpsc::channel();
         running.intercept(SIGHUP, move || {

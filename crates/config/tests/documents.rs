@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use miette::Diagnostic as _;
 use portreeve_config::{Configuration, Format, load, parse, schema, to_toml};
 
 fn docs(name: &str) -> PathBuf {
@@ -71,4 +72,30 @@ fn the_manuals_examples_say_the_same_in_every_format() {
     assert!(toml.len() > 1);
     assert_eq!(read("yaml", Format::Yaml), toml[..1]);
     assert_eq!(read("json", Format::Json), toml[..1]);
+}
+
+/// Whatever is written, it is read or said to be wrong somewhere in it.
+#[test]
+fn no_text_brings_the_readers_down() {
+    let formats = [("toml", Format::Toml), ("yaml", Format::Yaml), ("json", Format::Json)];
+    for (language, format) in formats {
+        let text = blocks(language).swap_remove(0);
+        for (at, _) in text.char_indices() {
+            judge(&text[..at], format);
+            for other in ["", "\"", "[", "\n", "ü"] {
+                let mut changed = text.clone();
+                changed.replace_range(at..=at, other);
+                judge(&changed, format);
+            }
+        }
+    }
+}
+
+fn judge(text: &str, format: Format) {
+    let Err(error) = parse(text, format) else { return };
+    assert!(!error.to_string().is_empty());
+    for fault in error.faults() {
+        assert!(text.get(fault.span.clone()).is_some(), "{text}: {fault:?}");
+        assert!(fault.labels().is_some_and(|labels| labels.count() == 1));
+    }
 }

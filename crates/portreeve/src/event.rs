@@ -81,9 +81,9 @@ pub enum Event {
 /// in it, so it is for whoever asked for that much.
 pub(crate) fn trace(event: &portreeve_core::Event) {
     match event {
-        portreeve_core::Event::EgressRefused { protocol, guest, destination, reason, .. } => {
+        portreeve_core::Event::EgressRefused { protocol, guest, destination, name, reason } => {
             let reason = reason.label();
-            tracing::debug!(protocol, %guest, %destination, reason, "refused to the guest");
+            tracing::debug!(protocol, %guest, %destination, name, reason, "refused to the guest");
         }
         portreeve_core::Event::Name(event) => tracing::debug!(?event, "name server"),
         portreeve_core::Event::Lease { .. } => tracing::debug!(?event, "address configuration"),

@@ -71,7 +71,7 @@ pub struct DnsCache {
 pub struct DnsCacheEntry {
     /// The name asked for.
     pub name: DnsName,
-    /// The type asked for, as in `A` or `TYPE65`.
+    /// The type asked for, as in `A`, `HTTPS` or `TYPE300`.
     #[serde(rename = "type")]
     pub record_type: String,
     /// `NOERROR`, `NXDOMAIN` …

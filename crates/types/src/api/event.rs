@@ -113,7 +113,7 @@ pub enum EventBody {
     DnsAnswered {
         /// The name asked for.
         name: String,
-        /// The type asked for, as in `A` or `TYPE65`.
+        /// The type asked for, as in `A`, `HTTPS` or `TYPE300`.
         #[serde(rename = "type")]
         record_type: String,
         /// `NOERROR`, `NXDOMAIN` …
