@@ -82,7 +82,7 @@ pub enum Event {
 pub(crate) fn trace(event: &portreeve_core::Event) {
     match event {
         portreeve_core::Event::EgressRefused { protocol, guest, destination, name, reason } => {
-            let reason = reason.label();
+            let (name, reason) = (name.as_deref(), reason.label());
             tracing::debug!(protocol, %guest, %destination, name, reason, "refused to the guest");
         }
         portreeve_core::Event::Name(event) => tracing::debug!(?event, "name server"),
