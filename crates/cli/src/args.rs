@@ -4,6 +4,7 @@
 //! with a caret under the wrong part before anything starts.
 
 pub(crate) mod control;
+pub(crate) mod engine;
 pub(crate) mod network;
 pub(crate) mod serve;
 pub(crate) mod serving;
@@ -14,6 +15,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use engine::ControlCommand;
 use serve::ServeArgs;
 use serving::ServingArgs;
 
@@ -69,6 +71,8 @@ pub(crate) enum Command {
     /// this machine's name servers. Exit status: 0 when `portreeve run` works, perhaps with less
     /// than it could have; 1 when something is missing without which it does not.
     Doctor(DoctorArgs),
+    #[command(flatten)]
+    Control(Box<ControlCommand>),
     /// Write a shell's completions to standard output
     ///
     /// bash: `source <(portreeve completions bash)`. zsh: write it to a file `_portreeve` in a

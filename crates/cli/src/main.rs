@@ -7,6 +7,7 @@
 
 mod args;
 mod auto_publish;
+mod control;
 mod demo;
 mod doctor;
 mod manual;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::serve(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Control(command) => control::run(&command),
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { out } => manual::man(out.as_deref()),
         Command::DemoGuest { bytes } => demo::serve_as_guest(bytes),

@@ -7,9 +7,11 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
-use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
+
+use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 /// The most bytes a name may have.
 pub const MAX_NAME_LEN: usize = 64;
@@ -44,11 +46,34 @@ pub fn socket_path(name: &InstanceName) -> PathBuf {
     runtime_dir().join(name.as_str()).join(SOCKET_FILE)
 }
 
+/// Fails if the directory is one in `/tmp` that somebody else has made: what lies there is not to
+/// be trusted. Elsewhere the user, or the system for them, has chosen it.
+///
+/// # Errors
+/// Whose it is; or what the kernel says.
+pub fn check_runtime_dir() -> io::Result<()> {
+    let (path, uid) = (runtime_dir(), rustix::process::getuid().as_raw());
+    if path != fallback_dir(uid) {
+        return Ok(());
+    }
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(found) if found.uid() == uid && found.is_dir() => Ok(()),
+        Ok(found) => Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            format!("belongs to user {}, not to this one; set PORTREEVE_RUNTIME_DIR", found.uid()),
+        )),
+    }
+}
+
 /// The engines of this user whose sockets take connections, by name.
 ///
 /// # Errors
-/// The directory is there and cannot be read. Where there is none, no engine runs.
+/// The directory is there and cannot be read, or is somebody else's
+/// ([`check_runtime_dir`]). Where there is none, no engine runs.
 pub fn list() -> io::Result<Vec<InstanceName>> {
+    check_runtime_dir()?;
     let entries = match std::fs::read_dir(runtime_dir()) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -60,8 +85,7 @@ pub fn list() -> io::Result<Vec<InstanceName>> {
         let Some(name) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else {
             continue;
         };
-        // A socket left behind by a process that was killed refuses.
-        if UnixStream::connect(socket_path(&name)).is_ok() {
+        if takes_connections(&socket_path(&name)) {
             names.push(name);
         }
     }
@@ -102,6 +126,17 @@ impl FromStr for InstanceName {
     }
 }
 
+/// Whether somebody listens: a socket left behind by a process that was killed refuses.
+fn takes_connections(socket: &Path) -> bool {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let connected = SocketAddrUnix::new(socket).and_then(|address| {
+        let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        net::connect(&socket, &address)
+    });
+    // Its queue is full: it listens, and one that does not accept must not hold us up.
+    matches!(connected, Ok(()) | Err(rustix::io::Errno::AGAIN))
+}
+
 fn runtime_dir_from(variable: impl Fn(&str) -> Option<OsString>, uid: u32) -> PathBuf {
     // An empty variable is one that is not set; XDG ignores relative paths as well.
     let set = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
@@ -114,6 +149,11 @@ fn runtime_dir_from(variable: impl Fn(&str) -> Option<OsString>, uid: u32) -> Pa
     if uid == 0 {
         return PathBuf::from("/run/portreeve");
     }
+    fallback_dir(uid)
+}
+
+/// Where the system gives a user no place for sockets.
+fn fallback_dir(uid: u32) -> PathBuf {
     PathBuf::from(format!("/tmp/portreeve-{uid}"))
 }
 

@@ -36,3 +36,4 @@ mod terminal;
 mod transfer;
 mod udp;
 mod virtual_machine;
+mod web_page;
