@@ -6,7 +6,7 @@
 use std::sync::LazyLock;
 
 use axum::Router;
-use axum::extract::Path;
+use axum::extract::{Path, RawQuery};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodFilter, on};
 use hyper::header::{
@@ -33,9 +33,12 @@ pub(crate) fn routes(router: Router<Api>) -> Router<Api> {
         .route("/ui/{file}", on(MethodFilter::GET, file))
 }
 
-async fn redirect() -> Response {
+/// To the page, with the token that the address may have: the page needs it.
+async fn redirect(RawQuery(query): RawQuery) -> Response {
     let mut response = StatusCode::TEMPORARY_REDIRECT.into_response();
-    response.headers_mut().insert(LOCATION, HeaderValue::from_static(PAGE));
+    let place = query.map_or_else(|| PAGE.to_owned(), |query| format!("{PAGE}?{query}"));
+    let place = HeaderValue::try_from(place).unwrap_or(HeaderValue::from_static(PAGE));
+    response.headers_mut().insert(LOCATION, place);
     response
 }
 

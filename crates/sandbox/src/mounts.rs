@@ -39,7 +39,7 @@ pub(crate) fn hide(directory: &Path) -> Result<(), Fault> {
     }
     let flags = MountFlags::RDONLY | QUIET;
     rustix::mount::mount("tmpfs", directory, "tmpfs", flags, c"size=4k,mode=0555")
-        .at_on(Step::Hide, &directory.display().to_string())
+        .at_on(Step::Hide, directory.display().to_string())
 }
 
 /// Where services on the host answer name lookups over unix sockets, which no network namespace

@@ -1,3 +1,5 @@
+//! What a scrape looks like, and that the manual has the table of it.
+
 use super::*;
 use std::path::Path;
 

@@ -15,7 +15,8 @@ pub(crate) fn intrude(arguments: &[String]) -> ExitCode {
     let [path] = arguments else { panic!("intrude PATH") };
     println!("path: {}", ask(UnixStream::connect(path)));
     // As one who has mounted nothing sees it: fails unless we have the right to.
-    let uncovered = Path::new(path).parent().and_then(Path::parent).unwrap_or(Path::new("/"));
+    let uncovered =
+        Path::new(path).parent().and_then(Path::parent).unwrap_or_else(|| Path::new("/"));
     let uncovered = rustix::mount::unmount(uncovered, rustix::mount::UnmountFlags::DETACH);
     match uncovered {
         Ok(()) => println!("uncovered: {}", ask(UnixStream::connect(path))),
