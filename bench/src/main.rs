@@ -5,6 +5,7 @@
 
 mod client;
 mod compare;
+mod control;
 mod enter;
 mod protocol;
 mod server;
@@ -41,6 +42,8 @@ enum Task {
     Client(client::Options),
     /// Measure published ports and the guest's own connections through several engines.
     Compare(compare::Options),
+    /// Measure what portreeve's control API costs the data path, and how fast it answers.
+    Control(control::Options),
     /// The comparison itself, inside its private namespaces.
     #[command(hide = true)]
     CompareIsolated(compare::Options),
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Task::Server { port, names } => serve(port, names),
         Task::Client(options) => client::run(&options),
         Task::Compare(options) => compare::run(&options),
+        Task::Control(options) => control::run(&options),
         Task::CompareIsolated(options) => compare::run_isolated(&options),
         Task::Enter(options) => enter::run(&options),
         Task::HoldNetns => enter::hold_netns(),

@@ -8,7 +8,8 @@ use std::{
     process::Command,
 };
 
-/// Builds and becomes `portreeve-bench compare`; returns only when that fails.
+/// Builds and becomes `portreeve-bench compare`, or `control` when that is the first word;
+/// returns only when that fails.
 ///
 /// The process is replaced, so that a signal to `cargo xtask bench` reaches the program which
 /// has namespaces and processes to clear away.
@@ -29,8 +30,12 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<String, String> {
     }
     let release = target_directory(root)?.join("release");
     let program = release.join("portreeve-bench");
+    let (task, arguments) = match arguments.split_first() {
+        Some((first, rest)) if first == "control" => ("control", rest),
+        _ => ("compare", arguments),
+    };
     let error = Command::new(&program)
-        .arg("compare")
+        .arg(task)
         .arg("--portreeve")
         .arg(release.join("portreeve"))
         .args(arguments)

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod dist;
 mod layers;
 mod size;
 mod source;
@@ -37,6 +38,15 @@ enum Task {
         #[arg(long)]
         verbose: bool,
     },
+    /// Make what a package has beside the command, in target/dist: manual pages and completions.
+    Dist {
+        /// The command to run for them; by default the release build.
+        #[arg(long, value_name = "PATH")]
+        program: Option<PathBuf>,
+        /// The directory, which is made anew.
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
     /// Measure published and outbound traffic against other engines; all arguments go to the bench program.
     #[command(disable_help_flag = true)]
     Bench {
@@ -52,6 +62,7 @@ fn main() -> ExitCode {
     let outcome = match arguments.task {
         Task::Layers => layers::run(&root),
         Task::Size { verbose } => size::run(&root, verbose),
+        Task::Dist { program, out } => dist::run(&root, program, out),
         Task::Bench { arguments } => bench::run(&root, &arguments),
     };
     match outcome {

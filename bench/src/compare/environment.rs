@@ -49,6 +49,11 @@ impl Environment {
             versions: versions(engines),
         }
     }
+
+    /// When and on which machine, in a few words.
+    pub(crate) fn machine(&self) -> String {
+        format!("{}; {}; {} × {}", self.date, self.kernel, self.processors, self.processor)
+    }
 }
 
 /// The buffer limits that belong to the whole machine. They are compared before and after a

@@ -9,13 +9,13 @@ use std::{
 };
 
 /// A running load generator; killed when dropped.
-pub(super) struct Client {
+pub(crate) struct Client {
     child: Child,
     lines: Receiver<String>,
 }
 
 impl Client {
-    pub(super) fn start(mut command: Command) -> Result<Self, String> {
+    pub(crate) fn start(mut command: Command) -> Result<Self, String> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|error| format!("client: {error}"))?;
         let (sender, lines) = mpsc::channel();
@@ -30,7 +30,7 @@ impl Client {
         Ok(Self { child, lines })
     }
 
-    pub(super) fn line(&mut self, patience: Duration) -> Result<String, String> {
+    pub(crate) fn line(&mut self, patience: Duration) -> Result<String, String> {
         match self.lines.recv_timeout(patience) {
             Ok(line) => Ok(line),
             Err(RecvTimeoutError::Timeout) => Err(format!("no result within {patience:?}")),

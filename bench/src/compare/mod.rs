@@ -5,17 +5,17 @@
 //! `engine.rs` knows how each engine is started, `metric.rs` what is measured, `session.rs`
 //! and `outbound.rs` measure, `goals.rs` judges, `report.rs` writes. Nothing outside the namespaces is changed.
 
-mod engine;
-mod environment;
-mod generator;
+pub(crate) mod engine;
+pub(crate) mod environment;
+pub(crate) mod generator;
 mod goals;
 mod isolation;
 mod metric;
 mod outbound;
-mod process;
+pub(crate) mod process;
 mod report;
 mod session;
-mod statistics;
+pub(crate) mod statistics;
 mod topology;
 
 use std::{

@@ -182,12 +182,9 @@ fn how(findings: &Findings, section: Section, out: &mut String) -> std::fmt::Res
     writeln!(out, "## How\n")?;
     writeln!(
         out,
-        "{}; {}; {} × {}. Client, engine and server share these processors, so CPU time per GiB \
+        "{}. Client, engine and server share these processors, so CPU time per GiB \
          says more than throughput. Load average before the run: {}.\n",
-        environment.date,
-        environment.kernel,
-        environment.processors,
-        environment.processor,
+        environment.machine(),
         environment.load
     )?;
     writeln!(out, "- {}", places(section))?;

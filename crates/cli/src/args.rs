@@ -3,6 +3,9 @@
 //! Owns names, defaults and help texts. Specifications are parsed here so that a wrong one is shown
 //! with a caret under the wrong part before anything starts.
 
+pub(crate) mod config;
+pub(crate) mod control;
+pub(crate) mod engine;
 pub(crate) mod network;
 pub(crate) mod serve;
 pub(crate) mod serving;
@@ -10,11 +13,15 @@ pub(crate) mod serving;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use config::{CheckArgs, ConfigArgs};
+use engine::ControlCommand;
+use portreeve_types::Configuration;
 use serve::ServeArgs;
 use serving::ServingArgs;
+
+use crate::configuration::ConfigurationError;
 
 /// Exit code for our own failures, as Docker's.
 pub(crate) const OUR_FAILURE: u8 = 125;
@@ -26,15 +33,9 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
     /// What to log on standard error: error, warn, info, debug, trace, or a filter such as
-    /// `portreeve=debug`
-    #[arg(
-        long,
-        global = true,
-        value_name = "FILTER",
-        env = "PORTREEVE_LOG",
-        default_value = "warn"
-    )]
-    pub(crate) log: String,
+    /// `portreeve=debug` [default: warn]
+    #[arg(long, global = true, value_name = "FILTER", env = "PORTREEVE_LOG")]
+    pub(crate) log: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -68,6 +69,12 @@ pub(crate) enum Command {
     /// this machine's name servers. Exit status: 0 when `portreeve run` works, perhaps with less
     /// than it could have; 1 when something is missing without which it does not.
     Doctor(DoctorArgs),
+    #[command(flatten)]
+    Control(Box<ControlCommand>),
+    /// Check a configuration file, and say what it asks for
+    ///
+    /// Exit status: 0 when it can be used; 1 when it cannot, with every wrong line shown.
+    Check(CheckArgs),
     /// Write a shell's completions to standard output
     ///
     /// bash: `source <(portreeve completions bash)`. zsh: write it to a file `_portreeve` in a
@@ -107,24 +114,44 @@ pub(crate) struct DoctorArgs {
     pub(crate) json: bool,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct RunArgs {
     /// Publish every port that the guest listens on, on the same number where that is free
     #[arg(short = 'P', long)]
     pub(crate) publish_all: bool,
-    /// A name for the guest: its host name, and the name shown for it
+    /// A name for the guest: its host name, and what `portreeve ps` and the like know it by
+    ///
+    /// Without one its host name is this machine's, and it is known by its command and number.
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
     #[command(flatten)]
     pub(crate) serving: ServingArgs,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
     /// The command to run, and its arguments
     #[arg(
-        required = true,
+        required_unless_present = "config",
         trailing_var_arg = true,
         allow_hyphen_values = true,
         value_name = "CMD"
     )]
     pub(crate) command: Vec<OsString>,
+}
+
+impl RunArgs {
+    /// Puts what was given in place of what is there.
+    pub(crate) fn apply(&self, to: &mut Configuration) -> Result<(), ConfigurationError> {
+        if let Some(name) = &self.name {
+            to.name = Some(name.clone());
+        }
+        to.publish_all |= self.publish_all;
+        if !self.command.is_empty() {
+            // Shown, and no more: what runs is what was given.
+            let words = self.command.iter().map(|word| word.to_string_lossy().into_owned());
+            to.command = words.collect();
+        }
+        self.serving.apply(to)
+    }
 }
 
 /// A shell that completes the words of a command line.
@@ -144,15 +171,6 @@ pub(crate) fn parse() -> Result<Cli, ExitCode> {
     })
 }
 
-/// `2s`, `500ms`, `1m 30s`, or a plain number of seconds.
-fn duration(text: &str) -> Result<Duration, String> {
-    if let Ok(seconds) = text.parse::<f64>() {
-        return Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string());
-    }
-    humantime::parse_duration(text)
-        .map_err(|error| format!("{error}; write for example 2s, 500ms or 1m30s"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,15 +179,6 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn durations_with_and_without_units() {
-        assert_eq!(duration("2"), Ok(Duration::from_secs(2)));
-        assert_eq!(duration("0.5"), Ok(Duration::from_millis(500)));
-        assert_eq!(duration("1m30s"), Ok(Duration::from_secs(90)));
-        assert!(duration("soon").unwrap_err().contains("for example"));
-        assert!(duration("-1").is_err());
     }
 
     #[test]

@@ -15,12 +15,12 @@ use std::time::Duration;
 
 use portreeve::{Handle, Unpublish};
 use portreeve_types::{
-    HostBind, HostPorts, Listen, PublishItem, PublishRequest, PublishSpec, PublishedPort, Transport,
+    Configuration, HostBind, HostPorts, Listen, PublishItem, PublishRequest, PublishSpec,
+    PublishedPort, Transport,
 };
 use procfs::net::TcpState;
 use procfs::process::Process;
 
-use crate::args::RunArgs;
 use crate::report;
 use crate::serving::Serving;
 
@@ -48,26 +48,26 @@ struct Watch {
 }
 
 impl AutoPublish {
-    /// Starts the watcher if the arguments ask for one.
+    /// Starts the watcher if the configuration asks for one.
     pub(crate) fn start(
-        specs: &[PublishSpec],
-        args: &RunArgs,
+        configuration: &Configuration,
         serving: &Serving,
         pid: i32,
     ) -> Option<Self> {
-        let items: Vec<_> = specs.iter().flat_map(PublishSpec::items).collect();
-        if !args.publish_all && !items.contains(&PublishItem::Auto) {
+        let items: Vec<_> = configuration.publish.iter().flat_map(PublishSpec::items).collect();
+        if !configuration.publish_all && !items.contains(&PublishItem::Auto) {
             return None;
         }
         let excluded = items.into_iter().filter_map(|item| match item {
             PublishItem::Exclude { ports, transport } => Some((ports, transport)),
             PublishItem::Request(_) | PublishItem::Auto => None,
         });
-        let by_hand = serving.ports().iter().map(|port| (port.transport, port.guest_port));
+        let by_hand = serving.ports().list();
+        let by_hand = by_hand.iter().map(|port| (port.transport, port.guest_port));
         let mut watch = Watch {
             engine: serving.engine().clone(),
             pid,
-            quiet: args.serving.quiet,
+            quiet: configuration.quiet,
             excluded: excluded.collect(),
             by_hand: by_hand.collect(),
             published: BTreeMap::new(),

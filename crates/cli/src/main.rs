@@ -7,9 +7,14 @@
 
 mod args;
 mod auto_publish;
+mod check;
+mod configuration;
+mod control;
 mod demo;
 mod doctor;
 mod manual;
+mod ports;
+mod reload;
 mod report;
 mod run;
 mod serve;
@@ -24,13 +29,19 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(code) => return code,
     };
-    report::set_up(&cli);
-    let Cli { command, .. } = cli;
+    let Cli { command, log } = cli;
+    let log = log.as_deref();
+    // What these two log may stand in their configuration.
+    if !matches!(command, Command::Run(_) | Command::Serve(_)) {
+        report::set_up(log.unwrap_or("warn"));
+    }
     let result = match command {
-        Command::Run(args) => run::run(*args),
-        Command::Serve(args) => serve::serve(&args),
+        Command::Run(args) => run::run(&args, log),
+        Command::Serve(args) => serve::serve(&args, log),
+        Command::Check(args) => check::check(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Control(command) => control::run(&command),
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { out } => manual::man(out.as_deref()),
         Command::DemoGuest { bytes } => demo::serve_as_guest(bytes),
@@ -42,4 +53,11 @@ fn main() -> ExitCode {
             ExitCode::from(failure.exit_code)
         }
     }
+}
+
+/// A thread that ends by itself.
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), report::Failure> {
+    let thread = std::thread::Builder::new().name(name.into()).spawn(work);
+    let failed = |error| report::Failure::ours(format_args!("starting a thread: {error}"));
+    thread.map(|_| ()).map_err(failed)
 }

@@ -5,7 +5,7 @@
 //! words are those of `args`.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::Path;
 
 use clap::{Command, CommandFactory as _};
@@ -13,7 +13,7 @@ use clap_complete::aot;
 use clap_mangen::Man;
 
 use crate::args::{Cli, Shell};
-use crate::report::Failure;
+use crate::report::{Failure, print};
 
 /// Writes a shell's completions to standard output.
 pub(crate) fn completions(shell: Shell) -> Result<u8, Failure> {
@@ -53,13 +53,17 @@ fn pages() -> Vec<(String, Command)> {
     let mut root = visible();
     // Gives the commands their full names and the options that all of them have.
     root.build();
-    let commands = root.get_subcommands().filter(|command| command.get_name() != "help");
-    let named = |command: &Command| {
-        let name = format!("portreeve-{}", command.get_name());
-        (format!("{name}.1"), command.clone().display_name(name))
-    };
-    let pages: Vec<_> = commands.map(named).collect();
-    std::iter::once(("portreeve.1".to_owned(), visible())).chain(pages).collect()
+    let mut pages = vec![("portreeve.1".to_owned(), visible())];
+    pages_below("portreeve", &root, &mut pages);
+    pages
+}
+
+fn pages_below(parent: &str, command: &Command, pages: &mut Vec<(String, Command)>) {
+    for command in command.get_subcommands().filter(|command| command.get_name() != "help") {
+        let name = format!("{parent}-{}", command.get_name());
+        pages.push((format!("{name}.1"), command.clone().display_name(name.clone())));
+        pages_below(&name, command, pages);
+    }
 }
 
 fn page(command: &Command) -> io::Result<Vec<u8>> {
@@ -78,7 +82,8 @@ fn visible() -> Command {
 
 /// clap can hide a part but not take it out, so the rest is put together anew.
 fn without_hidden(command: &Command) -> Command {
-    let mut shown = Command::new(command.get_name().to_owned());
+    let mut shown = Command::new(command.get_name().to_owned())
+        .disable_help_subcommand(command.is_disable_help_subcommand_set());
     if let Some(version) = command.get_version() {
         shown = shown.version(version.to_owned()).propagate_version(true);
     }
@@ -91,14 +96,6 @@ fn without_hidden(command: &Command) -> Command {
     let arguments = command.get_arguments().filter(|argument| !argument.is_hide_set());
     let commands = command.get_subcommands().filter(|command| !command.is_hide_set());
     shown.args(arguments.cloned()).subcommands(commands.map(without_hidden))
-}
-
-fn print(text: &[u8]) -> Result<u8, Failure> {
-    match io::stdout().lock().write_all(text) {
-        // Whoever reads the beginning only, `head` say, has what they wanted.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(0),
-        written => written.map(|()| 0).map_err(Failure::ours),
-    }
 }
 
 #[cfg(test)]
@@ -116,8 +113,15 @@ mod tests {
     fn every_shell_is_told_of_every_command_and_of_nothing_hidden() {
         for shell in SHELLS {
             let script = String::from_utf8(completion_script(shell)).unwrap();
-            for word in ["run", "demo", "completions", "man", "publish-all", "in-process"] {
+            for word in ["publish-all", "in-process", "with-verdicts", "dns_rebind_blocked"] {
                 assert!(script.contains(word), "{shell:?}: {word}");
+            }
+            for command in visible().get_subcommands() {
+                let name = command.get_name();
+                assert!(script.contains(name), "{shell:?}: {name}");
+                for part in command.get_subcommands().map(Command::get_name) {
+                    assert!(script.contains(part), "{shell:?}: {name} {part}");
+                }
             }
             for hidden in ["demo-guest", "demo__guest", "quick"] {
                 assert!(!script.contains(hidden), "{shell:?}: {hidden}");
@@ -128,8 +132,16 @@ mod tests {
     #[test]
     fn there_is_a_page_for_every_command_that_is_shown() {
         let names: Vec<_> = pages().into_iter().map(|(name, _)| name).collect();
-        for name in ["portreeve.1", "portreeve-run.1", "portreeve-demo.1"] {
-            assert!(names.iter().any(|found| found == name), "{name}: {names:?}");
+        let mut expected = vec!["portreeve.1".to_owned()];
+        for command in visible().get_subcommands() {
+            expected.push(format!("portreeve-{}.1", command.get_name()));
+            for part in command.get_subcommands().map(Command::get_name) {
+                expected.push(format!("portreeve-{}-{part}.1", command.get_name()));
+            }
+        }
+        assert_eq!(names, expected);
+        for name in ["run", "demo", "ps", "flows", "capture", "dns", "dns-cache"] {
+            assert!(names.contains(&format!("portreeve-{name}.1")), "{name}: {names:?}");
         }
         for (name, command) in pages() {
             let page = String::from_utf8(page(&command).unwrap()).unwrap();

@@ -8,9 +8,10 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use portreeve_types::PublishedPort;
+use portreeve_types::api::{Change, ReloadReport};
 use tracing_subscriber::EnvFilter;
 
-use crate::args::{Cli, OUR_FAILURE};
+use crate::args::OUR_FAILURE;
 
 /// Why the command failed, and with which exit code.
 #[derive(Debug)]
@@ -44,6 +45,11 @@ impl Failure {
     pub(crate) fn diagnostic(error: impl miette::Diagnostic + Send + Sync + 'static) -> Self {
         Self { exit_code: OUR_FAILURE, message: Message::Diagnostic(Box::new(error)) }
     }
+
+    /// The same, with another exit code.
+    pub(crate) fn exit(self, exit_code: u8) -> Self {
+        Self { exit_code, ..self }
+    }
 }
 
 impl From<portreeve::LinkError> for Failure {
@@ -62,9 +68,9 @@ impl From<portreeve_sandbox::Error> for Failure {
 }
 
 /// Sets up logging.
-pub(crate) fn set_up(cli: &Cli) {
-    let filter = EnvFilter::try_new(&cli.log).unwrap_or_else(|error| {
-        warning(format_args!("--log {}: {error}; logging warnings", cli.log));
+pub(crate) fn set_up(log: &str) {
+    let filter = EnvFilter::try_new(log).unwrap_or_else(|error| {
+        warning(format_args!("--log {log}: {error}; logging warnings"));
         EnvFilter::new("warn")
     });
     tracing_subscriber::fmt()
@@ -73,6 +79,15 @@ pub(crate) fn set_up(cli: &Cli) {
         .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
         .with_target(false)
         .init();
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.message {
+            Message::Plain { what, .. } => f.write_str(what),
+            Message::Diagnostic(error) => fmt::Display::fmt(error, f),
+        }
+    }
 }
 
 /// Says why nothing came of it.
@@ -105,6 +120,33 @@ pub(crate) fn published(ports: &[PublishedPort]) {
     }
 }
 
+/// Says what a reload has done. What is in force is a note; what is not, and why, a warning.
+pub(crate) fn reloaded(report: &ReloadReport, quiet: bool) {
+    if !quiet {
+        for Change { setting, what } in &report.applied {
+            note(format_args!("reloaded {setting}: {what}"));
+        }
+        if report.is_empty() {
+            note("reloaded: nothing has changed");
+        }
+    }
+    for Change { setting, what } in &report.needs_restart {
+        warning(format_args!("{setting} needs a restart: {what}"));
+    }
+    for Change { setting, what } in &report.failed {
+        warning(format_args!("{setting}: {what}"));
+    }
+}
+
+/// Writes to standard output what a program or a file is to have.
+pub(crate) fn print(text: &[u8]) -> Result<u8, Failure> {
+    match io::stdout().lock().write_all(text) {
+        // Whoever reads the beginning only, `head` say, has what they wanted.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(0),
+        written => written.map(|()| 0).map_err(Failure::ours),
+    }
+}
+
 /// The file that lists the published ports for programs; removed when dropped.
 pub(crate) struct PortsFile {
     path: PathBuf,
@@ -132,6 +174,11 @@ impl PortsFile {
             fs::OpenOptions::new().append(true).open(path)?.write_all(text.as_bytes())?;
         }
         Ok(Self { path: path.to_owned(), regular })
+    }
+
+    /// Leaves the file where it is: somebody else removes it.
+    pub(crate) fn keep(mut self) {
+        self.regular = false;
     }
 }
 

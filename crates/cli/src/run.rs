@@ -3,32 +3,56 @@
 //! Owns the order of it. The guest is made before any thread starts; every port is bound before
 //! the command does; what the command sent is delivered before the engine stops.
 
-use portreeve::{DnsConfig, DnsName, Tap, host_search};
+use std::ffi::OsString;
+
+use portreeve::{DnsName, Tap, free_addressing, host_search};
 use portreeve_sandbox::{ResolvConf, Sandbox, SandboxOptions};
-use portreeve_types::Addressing;
+use portreeve_types::{Addressing, Configuration};
+use signal_hook::consts::SIGHUP;
 
 use crate::args::RunArgs;
 use crate::auto_publish::AutoPublish;
+use crate::configuration::{ConfigurationError, Origin};
 use crate::report::{self, Failure};
-use crate::serving::{Serving, parse_specs, raise_fd_limit};
+use crate::serving::control::{self, Name};
+use crate::serving::{Serving, raise_fd_limit, take_activated_sockets};
+use crate::{check, spawn};
 
 /// Runs the command to its end and returns its exit code.
-pub(crate) fn run(args: RunArgs) -> Result<u8, Failure> {
-    let specs = parse_specs(&args.serving.publish)?;
-    let addressing = args.serving.addresses.addressing()?;
-    let dns = args.serving.dns.config();
-    let mut sandbox = Sandbox::prepare(guest(&args, &addressing, &dns))?;
+pub(crate) fn run(args: &RunArgs, log: Option<&str>) -> Result<u8, Failure> {
+    let origin = Origin::of_run(args, log);
+    let configuration = origin.resolve()?;
+    report::set_up(&configuration.log);
+    if let Some(format) = args.config.dry_run {
+        return check::show(&configuration, format);
+    }
+    take_activated_sockets()?;
+    let addressing = configuration.addresses.addressing(free_addressing());
+    let addressing = addressing.map_err(ConfigurationError::from)?;
+    let command = command(args, &configuration);
+    let word = command.first().cloned().unwrap_or_default();
+    let name = Name::new(configuration.name.as_deref(), &word, "run")?;
+    let mut sandbox = Sandbox::prepare(guest(command, &configuration, &addressing))?;
     for warning in sandbox.warnings() {
         report::warning(warning);
     }
     // Only now: the command keeps the limit that its caller set.
     raise_fd_limit();
     let tap = sandbox.take_tap().ok_or_else(|| Failure::ours("the guest has no network device"))?;
-    let tap = Tap::from_fd(tap).map_err(Failure::ours)?.with_mtu(args.serving.addresses.mtu);
-    let name = args.name.as_deref();
-    let mut serving = Serving::start(tap, addressing, dns, name, &specs, &args.serving)?;
-    let auto = AutoPublish::start(&specs, &args, &serving, sandbox.guest_pid());
+    let tap = Tap::from_fd(tap).map_err(Failure::ours)?.with_mtu(configuration.addresses.mtu);
+    let serving = Serving::start(tap, addressing, &name, origin, configuration.clone())?;
+    let auto = AutoPublish::start(&configuration, &serving, sandbox.guest_pid());
     let mut running = sandbox.start()?;
+    let reloader = serving.reloader().clone();
+    if reloader.has_file() {
+        let (sender, orders) = std::sync::mpsc::channel();
+        running.intercept(SIGHUP, move || {
+            if sender.send(()).is_err() {
+                tracing::debug!("nobody reloads any more");
+            }
+        });
+        spawn("reload", move || orders.iter().for_each(|()| reloader.reload_and_say()))?;
+    }
     let status = running.wait()?;
     drop(auto);
     serving.withdraw_ports_file();
@@ -40,12 +64,26 @@ pub(crate) fn run(args: RunArgs) -> Result<u8, Failure> {
     Ok(status.code())
 }
 
+/// The words as they were given, even where they are no text.
+fn command(args: &RunArgs, configuration: &Configuration) -> Vec<OsString> {
+    if args.command.is_empty() {
+        configuration.command.iter().map(Into::into).collect()
+    } else {
+        args.command.clone()
+    }
+}
+
 /// The guest that is to be made.
-fn guest(args: &RunArgs, addressing: &Addressing, dns: &DnsConfig) -> SandboxOptions {
-    let search = dns.search.clone().unwrap_or_else(host_search);
-    let mut options = SandboxOptions::new(args.command.clone());
+fn guest(
+    command: Vec<OsString>,
+    configuration: &Configuration,
+    addressing: &Addressing,
+) -> SandboxOptions {
+    let search = configuration.dns.search.clone().unwrap_or_else(host_search);
+    let mut options = SandboxOptions::new(command);
     options.addressing = addressing.clone();
-    options.hostname = args.name.clone();
+    options.hostname = configuration.name.clone();
+    options.hidden = control::hidden_directories();
     options.resolver = Some(resolver(addressing, &search));
     options.terminal = true;
     options

@@ -1,7 +1,8 @@
 //! `portreeve serve`: an engine for a guest that somebody else makes, until told to stop.
 //!
 //! Owns the order of it: the link is there and every port bound before readiness is told; guests
-//! come and go meanwhile; a signal ends it in order, a second one at once. Never daemonises.
+//! come and go meanwhile; a signal ends it in order, a second one at once; SIGHUP has the
+//! configuration read again. Never daemonises.
 
 mod attach;
 mod ready;
@@ -9,63 +10,84 @@ mod ready;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use portreeve::{Event, Events};
-use portreeve_types::{PublishItem, PublishSpec};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use portreeve::{Event, Events, free_addressing};
+use portreeve_types::Configuration;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::args::serve::ServeArgs;
+use crate::configuration::{ConfigurationError, Origin};
 use crate::report::{self, Failure};
-use crate::serving::{Serving, parse_specs, raise_fd_limit};
+use crate::serving::control::Name;
+use crate::serving::{Serving, raise_fd_limit, take_activated_sockets};
+use crate::{check, spawn};
 use ready::Readiness;
 
 /// What the command waits for.
 enum Happening {
-    Signal,
+    End,
+    Reload,
     GuestArrived,
     GuestGone { cause: String, for_good: bool },
 }
 
 /// Serves until stopped, and returns the exit code.
-pub(crate) fn serve(args: &ServeArgs) -> Result<u8, Failure> {
+pub(crate) fn serve(args: &ServeArgs, log: Option<&str>) -> Result<u8, Failure> {
+    let origin = Origin::of_serve(args, log);
+    let configuration = origin.resolve()?;
+    report::set_up(&configuration.log);
+    if let Some(format) = args.config.dry_run {
+        return check::show(&configuration, format);
+    }
     // Before anything is opened: descriptors are known by their numbers only until then.
-    let readiness = Readiness::new(args.ready_fd)?;
-    let link = attach::attach(&args.attach, args.serving.addresses.mtu)?;
-    let specs = parse_specs(&args.serving.publish)?;
-    refuse_auto(&specs)?;
-    let mut addressing = args.serving.addresses.addressing()?;
+    take_activated_sockets()?;
+    let readiness = Readiness::new(configuration.ready_fd)?;
+    let link = attach::attach(configuration.link.as_ref(), configuration.addresses.mtu)?;
+    let addressing = configuration.addresses.addressing(free_addressing());
+    let mut addressing = addressing.map_err(ConfigurationError::from)?;
     // A machine has an address of its own, which it shows.
-    addressing.guest_mac = args.serving.addresses.mac;
+    addressing.guest_mac = configuration.addresses.mac;
     raise_fd_limit();
     let (sender, happenings) = channel();
-    watch_signals(sender.clone())?;
-    let dns = args.serving.dns.config();
-    let name = args.name.as_deref();
-    let serving = Serving::start(link, addressing, dns, name, &specs, &args.serving)?;
+    watch_signals(sender.clone(), origin.path().is_some())?;
+    let name = Name::new(configuration.name.as_deref(), "serve".as_ref(), "serve")?;
+    let serving = Serving::start(link, addressing, &name, origin, configuration.clone())?;
     watch_guest(serving.engine().events(), sender)?;
-    readiness.tell()?;
-    let code = wait(&happenings, args)?;
+    readiness.tell(&serving.ports().list())?;
+    let reload = || ready::while_reloading(|| reload(&serving));
+    let code = wait(&happenings, &configuration, &reload)?;
     ready::tell_stopping();
     serving.finish();
     Ok(code)
 }
 
+/// Rereads the configuration; the answer is what the service manager is to show then.
+fn reload(serving: &Serving) -> String {
+    serving.reloader().reload_and_say();
+    ready::status(&serving.ports().list())
+}
+
 /// Until there is a reason to end.
-fn wait(happenings: &Receiver<Happening>, args: &ServeArgs) -> Result<u8, Failure> {
+fn wait(
+    happenings: &Receiver<Happening>,
+    configuration: &Configuration,
+    reload: &dyn Fn(),
+) -> Result<u8, Failure> {
     let say = |what: &str| {
-        if !args.serving.quiet {
+        if !configuration.quiet {
             report::note(what);
         }
     };
     for happening in happenings {
         match happening {
-            Happening::Signal => return Ok(0),
+            Happening::End => return Ok(0),
+            Happening::Reload => reload(),
             Happening::GuestArrived => say("a guest has arrived"),
             Happening::GuestGone { cause, for_good } => {
                 // The cause of a link's end says so itself.
                 let gone = "the guest is gone: ";
                 let cause = cause.strip_prefix(gone).unwrap_or(&cause);
-                if args.exit_with_guest {
+                if configuration.exit_with_guest {
                     say(&format!("{gone}{cause}"));
                     return Ok(0);
                 }
@@ -82,30 +104,26 @@ fn wait(happenings: &Receiver<Happening>, args: &ServeArgs) -> Result<u8, Failur
     Err(Failure::ours("the engine has stopped"))
 }
 
-/// The guest's sockets can be seen only where its kernel is this one.
-fn refuse_auto(specs: &[PublishSpec]) -> Result<(), Failure> {
-    let by_hand = |item: &PublishItem| matches!(item, PublishItem::Request(_));
-    match specs.iter().find(|spec| !spec.items().iter().all(by_hand)) {
-        Some(spec) => Err(Failure::with_help(
-            format_args!("-p {spec}: what a virtual machine listens on cannot be seen"),
-            Some("name its ports, as in -p 8080:80"),
-        )),
-        None => Ok(()),
-    }
-}
-
-fn watch_signals(sender: Sender<Happening>) -> Result<(), Failure> {
-    let mut signals = Signals::new([SIGINT, SIGTERM])
+/// SIGHUP is ours only where there is something to read again: it ends everything else.
+fn watch_signals(sender: Sender<Happening>, can_reload: bool) -> Result<(), Failure> {
+    let watched: &[i32] = if can_reload { &[SIGINT, SIGTERM, SIGHUP] } else { &[SIGINT, SIGTERM] };
+    let mut signals = Signals::new(watched)
         .map_err(|error| Failure::ours(format_args!("watching signals: {error}")))?;
     spawn("signals", move || {
         let mut first = None;
         for signal in signals.forever() {
+            if signal == SIGHUP {
+                if sender.send(Happening::Reload).is_err() {
+                    tracing::debug!("ending already");
+                }
+                continue;
+            }
             let since = first.get_or_insert_with(Instant::now).elapsed();
             // Once is an order, and may come twice: timeout(1) sends to the process and its group.
             if since > AGAIN {
                 std::process::exit(128 + signal);
             }
-            if sender.send(Happening::Signal).is_err() {
+            if sender.send(Happening::End).is_err() {
                 tracing::debug!("ending already");
             }
         }
@@ -114,8 +132,8 @@ fn watch_signals(sender: Sender<Happening>) -> Result<(), Failure> {
 
 fn watch_guest(events: Events, sender: Sender<Happening>) -> Result<(), Failure> {
     spawn("guest", move || {
-        for event in events {
-            let happening = match event {
+        for record in events {
+            let happening = match record.event {
                 Event::GuestArrived => Happening::GuestArrived,
                 Event::GuestGone { cause, for_good } => Happening::GuestGone { cause, for_good },
                 _ => continue,
@@ -125,11 +143,6 @@ fn watch_guest(events: Events, sender: Sender<Happening>) -> Result<(), Failure>
             }
         }
     })
-}
-
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
-    let thread = std::thread::Builder::new().name(name.into()).spawn(work);
-    thread.map(|_| ()).map_err(|error| Failure::ours(format_args!("starting a thread: {error}")))
 }
 
 /// A signal this long after the first one means: now.

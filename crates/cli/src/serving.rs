@@ -3,19 +3,26 @@
 //! Owns the order of it: every port is bound, and said, before anybody relies on one; at the end
 //! what the guest sent last is delivered before the engine stops.
 
+pub(crate) mod control;
+
 use std::time::Duration;
 
-use portreeve::{Announce, DnsConfig, Drained, Engine, Handle, Link};
-use portreeve_types::{Addressing, Limits, PublishItem, PublishSpec, PublishedPort};
+use portreeve::{Announce, Drained, Engine, Handle, Link};
+use portreeve_control::Server;
+use portreeve_types::{Addressing, Configuration};
 
-use crate::args::serving::ServingArgs;
-use crate::report::{self, Failure, PortsFile};
+use crate::configuration::Origin;
+use crate::ports::Ports;
+use crate::reload::Reloader;
+use crate::report::{self, Failure};
+use control::Name;
 
 /// An engine that runs, its ports published.
 pub(crate) struct Serving {
     engine: Engine,
-    ports: Vec<PublishedPort>,
-    ports_file: Option<PortsFile>,
+    control: Option<Server>,
+    ports: Ports,
+    reloader: Reloader,
     patience: Duration,
 }
 
@@ -24,48 +31,55 @@ impl Serving {
     pub(crate) fn start(
         link: impl Link + 'static,
         addressing: Addressing,
-        dns: DnsConfig,
-        name: Option<&str>,
-        specs: &[PublishSpec],
-        args: &ServingArgs,
+        name: &Name,
+        origin: Origin,
+        configuration: Configuration,
     ) -> Result<Self, Failure> {
-        let timeout = u64::try_from(args.connect_timeout.as_millis()).unwrap_or(u64::MAX);
+        let hostname = configuration.name.clone();
         let engine = Engine::builder()
             .link(link)
             .addressing(addressing)
-            .limits(Limits { connect_timeout_ms: timeout, ..Limits::default() })
-            .source(args.source.into())
-            .egress(args.egress.egress())
-            .dns(Some(dns))
-            .announce(Announce { hostname: name.map(Into::into), ..Announce::default() })
+            .limits(configuration.limits.clone())
+            .source(configuration.source)
+            .egress(configuration.egress.clone())
+            .dns(Some(configuration.dns.clone()))
+            .announce(Announce { hostname, ..Announce::default() })
             .start()
             .map_err(Failure::ours)?;
-        let ports = publish(&engine, specs)?;
-        if !args.quiet {
-            report::published(&ports);
+        for spec in &configuration.publish {
+            for warning in spec.warnings() {
+                report::warning(warning);
+            }
         }
-        let ports_file = args.ports_file.as_deref().map(|path| {
-            PortsFile::write(path, &ports)
-                .map_err(|error| Failure::ours(format_args!("{}: {error}", path.display())))
-        });
-        Ok(Self { ports_file: ports_file.transpose()?, engine, ports, patience: args.drain })
+        let ports = Ports::publish_all(&engine, &configuration)?;
+        let (patience, control) = (configuration.drain, configuration.control.clone());
+        let reloader = Reloader::new(engine.handle(), ports.clone(), origin, configuration);
+        // Whoever reads of a port may ask about it.
+        let control = control::start(&engine, name, &control, &reloader)?;
+        ports.announce()?;
+        Ok(Self { engine, control, ports, reloader, patience })
     }
 
     pub(crate) fn engine(&self) -> &Handle {
         &self.engine
     }
 
-    pub(crate) fn ports(&self) -> &[PublishedPort] {
+    pub(crate) fn ports(&self) -> &Ports {
         &self.ports
     }
 
+    /// What rereads the configuration.
+    pub(crate) fn reloader(&self) -> &Reloader {
+        &self.reloader
+    }
+
     /// The guest is done: whoever looks for its ports is to find none.
-    pub(crate) fn withdraw_ports_file(&mut self) {
-        self.ports_file = None;
+    pub(crate) fn withdraw_ports_file(&self) {
+        self.ports.withdraw_file();
     }
 
     /// Delivers what is under way, and stops.
-    pub(crate) fn finish(mut self) {
+    pub(crate) fn finish(self) {
         self.withdraw_ports_file();
         if let Drained::Stalled { flows } = self.engine.drain(self.patience) {
             report::warning(format_args!(
@@ -74,6 +88,17 @@ impl Serving {
             ));
         }
         self.engine.stop();
+        // Behind the engine, whose end is the last that its readers are told.
+        drop(self.control);
+    }
+}
+
+/// The sockets that a service manager has handed over, before anything else is opened: their
+/// numbers are known only then.
+pub(crate) fn take_activated_sockets() -> Result<(), Failure> {
+    match portreeve::activated_sockets() {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Failure::ours(format_args!("socket activation: {error}"))),
     }
 }
 
@@ -82,27 +107,4 @@ pub(crate) fn raise_fd_limit() {
     if let Err(error) = portreeve::raise_fd_limit() {
         report::warning(format_args!("raising the limit of open files: {error}"));
     }
-}
-
-/// Reads what is to be published.
-pub(crate) fn parse_specs(texts: &[String]) -> Result<Vec<PublishSpec>, Failure> {
-    let mut specs = Vec::new();
-    for text in texts {
-        let spec: PublishSpec = text.parse().map_err(Failure::diagnostic)?;
-        for warning in spec.warnings() {
-            report::warning(warning);
-        }
-        specs.push(spec);
-    }
-    Ok(specs)
-}
-
-fn publish(engine: &Handle, specs: &[PublishSpec]) -> Result<Vec<PublishedPort>, Failure> {
-    let mut ports = Vec::new();
-    for item in specs.iter().flat_map(PublishSpec::items) {
-        if let PublishItem::Request(request) = item {
-            ports.extend(engine.publish(&request).map_err(Failure::ours)?);
-        }
-    }
-    Ok(ports)
 }

@@ -12,6 +12,7 @@ use crate::egress::Target;
 use crate::engine::Engine;
 use crate::engine::event::{EgressRefusal, RefuseReason};
 use crate::engine::host::Accepted;
+use crate::engine::losses::Limit;
 
 impl Engine {
     /// Whether a client of a published port may be carried to the guest: the guest's port and the
@@ -24,22 +25,30 @@ impl Engine {
         let (max_flows, max_per_port) = (limits.max_flows, limits.max_flows_per_port);
         let entry = self.published.get(accepted.publish).filter(|entry| !entry.draining);
         let Some(entry) = entry else { return Err(RefuseReason::NotPublished) };
+        let admitted = (entry.guest_port, entry.source);
         if entry.flows >= max_per_port {
+            self.port_limit_reached(accepted.publish);
             return Err(RefuseReason::PortLimit);
         }
         if self.flows.active() >= max_flows {
+            self.limit_reached(Limit::MaxFlows);
             return Err(RefuseReason::FlowLimit);
         }
-        Ok((entry.guest_port, entry.source))
+        Ok(admitted)
     }
 
     /// Whether the guest may open a connection of its own: where it leads.
-    pub(crate) fn admit_dial(&self, key: &FlowKey, hop_limit: u8) -> Result<Target, EgressRefusal> {
+    pub(crate) fn admit_dial(
+        &mut self,
+        key: &FlowKey,
+        hop_limit: u8,
+    ) -> Result<Target, EgressRefusal> {
         let target = self.egress_target(Transport::Tcp, key.remote)?;
         if self.ends_here(key.remote.ip(), hop_limit) {
             return Err(EgressRefusal::HopLimit);
         }
         if self.flows.active() >= self.config.limits.max_flows {
+            self.limit_reached(Limit::MaxFlows);
             return Err(EgressRefusal::FlowLimit);
         }
         Ok(target)

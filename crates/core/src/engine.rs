@@ -8,17 +8,18 @@ pub(crate) mod event;
 mod guest_change;
 pub(crate) mod host;
 pub(crate) mod ingest;
+mod live_limits;
+pub(crate) mod losses;
+mod throttle;
 pub(crate) mod timers;
 mod view;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Duration;
 
 use portreeve_types::PublishId;
 use portreeve_wire::VirtioNetHdr;
 
 use crate::config::Config;
-use crate::drop_reason::DropReason;
 use crate::egress::HostView;
 use crate::flow::mapping::Mappings;
 use crate::flow::state::{Phase, PhaseEvent};
@@ -42,6 +43,7 @@ use host::{
     Accepted, DatagramBatch, DialFailure, HostDatagram, HostEvent, HostNetwork, HostOp,
     IncomingDatagram, MappedDatagram, Undeliverable,
 };
+use losses::Losses;
 use portreeve_types::Instant;
 use timers::Timers;
 
@@ -107,6 +109,7 @@ pub struct Engine {
     pub(crate) neighbor_retry: Option<Instant>,
     pub(crate) gateway: GatewayState,
     pub(crate) events: EventLog,
+    pub(crate) losses: Losses,
     pub(crate) counters: Counters,
 }
 
@@ -149,17 +152,14 @@ impl Engine {
                 seed.table_hash(&"identification") as u32,
             ),
             datagrams: DatagramBatch::default(),
-            fragments: Reassembly::new(
-                limits.fragment_queues,
-                limits.fragment_bytes,
-                Duration::from_secs(limits.fragment_timeout_secs),
-            ),
+            fragments: Reassembly::new(limits),
             ops: VecDeque::new(),
             relay: VecDeque::new(),
             egress: VecDeque::new(),
             neighbor_retry: None,
             gateway: GatewayState::default(),
             events: EventLog::new(limits.event_backlog),
+            losses: Losses::new(),
             counters: Counters::new(),
             seed,
             config,
@@ -172,7 +172,9 @@ impl Engine {
     /// what cannot be used is counted.
     pub fn handle_guest_frame(&mut self, link: &VirtioNetHdr, frame: &mut [u8], now: Instant) {
         self.advance(now);
+        self.losses.begin_frame();
         self.ingest(link, frame);
+        self.losses.end_frame();
     }
 
     /// A listener accepted a client. The flow's name is for the caller's socket; on an error the
@@ -185,6 +187,7 @@ impl Engine {
         self.advance(now);
         self.open_published(accepted).inspect_err(|&reason| {
             self.counters.flows_refused += 1;
+            self.published.refused(accepted.publish);
             self.events.push(Event::FlowRefused {
                 publish: Some(accepted.publish),
                 client: accepted.client,
@@ -248,9 +251,8 @@ impl Engine {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.advance(now);
         self.run_timers();
-        for _ in 0..self.fragments.expire(self.now) {
-            self.drop(DropReason::FragmentTimeout);
-        }
+        self.fragments_expire();
+        self.tell_losses();
     }
 
     /// The next order to the shell.
@@ -311,6 +313,7 @@ impl Engine {
 
     /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
+        self.gather_losses();
         self.events.pop()
     }
 

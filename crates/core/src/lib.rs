@@ -37,12 +37,13 @@ pub use engine::host::{
     MappedDatagram, MappingKind, Undeliverable,
 };
 pub use flow::state::{Action, Phase, PhaseEvent, transition};
-pub use flow::{FlowId, FlowKind, FlowSummary};
+pub use flow::{FlowId, FlowIdError, FlowKind, FlowSummary};
 pub use gateway::lease::{LeaseChange, LeaseProtocol};
 pub use limits::MAX_FRAME_LEN;
-pub use metrics::Counters;
+pub use metrics::{Counters, Histogram};
 pub use portreeve_dns::{
-    AnswerSource, Carrier, DnsCounters, DnsEvent, DnsServer, ExchangeId, Framer, UpstreamOp, frame,
+    AnswerSource, CachedAnswer, Carrier, DnsCounters, DnsEvent, DnsServer, ExchangeId, Framer,
+    UpstreamOp, UpstreamStatus, frame, rcode_name, record_type_name,
 };
 pub use portreeve_types::Instant;
 pub use publish::PublishedEntry;

@@ -32,8 +32,8 @@ pub(crate) struct Outbox {
     max_frames: usize,
     spare: Spare,
     datagrams: Datagrams,
-    /// Frames that found the queue full.
-    pub(crate) overflow: u64,
+    /// Frames that found the queue full since this was last asked for.
+    overflow: u64,
 }
 
 /// Buffers that have done their work and wait for more.
@@ -156,6 +156,26 @@ impl Outbox {
         self.frames.push_back(frame);
     }
 
+    /// Frames that found the queue full and have not been taken over.
+    pub(crate) fn overflow(&self) -> u64 {
+        self.overflow
+    }
+
+    /// Takes over how many frames found the queue full.
+    pub(crate) fn take_overflow(&mut self) -> u64 {
+        std::mem::take(&mut self.overflow)
+    }
+
+    /// Frames that wait, datagrams not counted.
+    pub(crate) fn frames_len(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// Bytes of datagrams that wait.
+    pub(crate) fn datagram_bytes(&self) -> usize {
+        self.datagrams.bytes()
+    }
+
     /// Bytes of datagrams that may still be queued.
     pub(crate) fn datagram_room(&self) -> usize {
         self.datagrams.room()
@@ -179,6 +199,12 @@ impl Outbox {
         let protocol = if source.is_ipv6() { Protocol::ICMPV6 } else { Protocol::ICMP };
         self.datagrams.message(source, guest.ip(), protocol, bytes);
         true
+    }
+
+    /// So much may wait from now on. What waits already stays.
+    pub(crate) fn set_limits(&mut self, max_frames: usize, max_datagram_bytes: usize) {
+        self.max_frames = max_frames;
+        self.datagrams.set_limit(max_datagram_bytes);
     }
 
     /// Forgets everything that waits; the next guest has this hardware address, if any is known.

@@ -25,6 +25,16 @@ pub struct PublishedEntry {
     pub flows: usize,
     /// Whether it takes no new clients and ends with its last flow.
     pub draining: bool,
+    /// Flows that have reached the guest: connections that it answered, and clients whose
+    /// datagrams were taken.
+    pub opened: u64,
+    /// Connections that were refused, here or by the guest, and datagrams for which there was no
+    /// room for a flow.
+    pub refused: u64,
+    /// Payload bytes for the guest, of flows that have ended.
+    pub bytes_to_guest: u64,
+    /// Payload bytes from the guest, of flows that have ended.
+    pub bytes_from_guest: u64,
 }
 
 #[derive(Default)]
@@ -46,13 +56,28 @@ impl PublishTable {
     ) -> PublishId {
         let id = PublishId(self.next);
         self.next += 1;
-        let entry = PublishedEntry { transport, guest_port, source, flows: 0, draining: false };
+        let entry = PublishedEntry {
+            transport,
+            guest_port,
+            source,
+            flows: 0,
+            draining: false,
+            opened: 0,
+            refused: 0,
+            bytes_to_guest: 0,
+            bytes_from_guest: 0,
+        };
         self.entries.insert(id, entry);
         id
     }
 
     pub(crate) fn get(&self, id: PublishId) -> Option<&PublishedEntry> {
         self.entries.get(&id)
+    }
+
+    /// All ports, in the order in which they were published.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (PublishId, &PublishedEntry)> {
+        self.entries.iter().map(|(&id, entry)| (id, entry))
     }
 
     /// Stops new flows. The entry goes with its last one, or now when it has none.
@@ -71,9 +96,26 @@ impl PublishTable {
         }
     }
 
-    pub(crate) fn flow_removed(&mut self, id: PublishId) {
+    /// A flow has reached the guest.
+    pub(crate) fn opened(&mut self, id: PublishId) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.opened += 1;
+        }
+    }
+
+    /// A client was turned away.
+    pub(crate) fn refused(&mut self, id: PublishId) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.refused += 1;
+        }
+    }
+
+    /// A flow has ended that carried so many bytes to the guest and from it.
+    pub(crate) fn flow_removed(&mut self, id: PublishId, (to_guest, from_guest): (u64, u64)) {
         if let Some(entry) = self.entries.get_mut(&id) {
             entry.flows = entry.flows.saturating_sub(1);
+            entry.bytes_to_guest += to_guest;
+            entry.bytes_from_guest += from_guest;
             if entry.draining && entry.flows == 0 {
                 self.entries.remove(&id);
             }
@@ -135,9 +177,13 @@ mod tests {
         let mut table = PublishTable::default();
         let id = table.add(Transport::Tcp, 80, SourceMode::Gateway);
         table.flow_added(id);
+        table.flow_added(id);
         assert!(table.drain(id));
         assert!(table.get(id).is_some_and(|entry| entry.draining));
-        table.flow_removed(id);
+        table.flow_removed(id, (3, 4));
+        let bytes = table.get(id).map(|entry| (entry.bytes_to_guest, entry.bytes_from_guest));
+        assert_eq!((bytes, table.iter().count()), (Some((3, 4)), 1));
+        table.flow_removed(id, (5, 7));
         assert!(table.get(id).is_none());
         assert!(!table.drain(id));
     }

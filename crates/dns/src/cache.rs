@@ -62,15 +62,29 @@ impl Cache {
         if let Some(old) = self.entries.insert(key.into(), entry) {
             self.bytes -= self::cost(key, &old.stored);
         }
-        while self.bytes > self.limit {
-            let Some((key, old)) = self.entries.pop_oldest() else { break };
-            self.bytes -= self::cost(&key, &old.stored);
-        }
+        self.trim();
+    }
+
+    /// So many bytes may be kept from now on.
+    pub(crate) fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+        self.trim();
     }
 
     pub(crate) fn clear(&mut self) {
         self.entries.clear();
         self.bytes = 0;
+    }
+
+    /// The answers that are still good, with what was asked and the seconds they have left: at
+    /// most `limit` of those that were used last.
+    pub(crate) fn latest(&self, limit: usize, now: Instant) -> Vec<(&[u8], &Stored, u64)> {
+        let looked_at = self.entries.newest_first().take(limit.saturating_add(EXPIRED_SKIPPED));
+        looked_at
+            .filter(|(_, entry)| entry.expires > now)
+            .map(|(key, entry)| (&key[..], &entry.stored, entry.expires.since(now).as_secs()))
+            .take(limit)
+            .collect()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -79,6 +93,13 @@ impl Cache {
 
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    fn trim(&mut self) {
+        while self.bytes > self.limit {
+            let Some((key, old)) = self.entries.pop_oldest() else { break };
+            self.bytes -= cost(&key, &old.stored);
+        }
     }
 
     fn remove(&mut self, key: &Key) {
@@ -92,6 +113,9 @@ impl Cache {
 fn cost(key: &[u8], stored: &Stored) -> usize {
     key.len() + stored.heap_bytes() + OVERHEAD
 }
+
+/// Expired answers that a listing passes over before it ends early.
+const EXPIRED_SKIPPED: usize = 1_024;
 
 /// The node, its place in the hash table at its emptiest, and what the allocator adds.
 const OVERHEAD: usize = size_of::<Entry>() + 96;
@@ -146,6 +170,9 @@ mod tests {
         assert!(cache.len() > 30);
         let expected: usize = cache.len() * cost(first.as_bytes(), &stored);
         assert_eq!(cache.bytes(), expected);
+        cache.set_limit(expected / 2);
+        assert!(cache.bytes() <= expected / 2 && cache.bytes() > expected / 3);
+        assert!(cache.get(&first, at(1)).is_some(), "the one used last");
         cache.clear();
         assert_eq!((cache.len(), cache.bytes()), (0, 0));
     }

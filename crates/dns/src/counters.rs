@@ -24,6 +24,9 @@ pub struct DnsCounters {
     pub joined: u64,
     /// Answered with SERVFAIL at once because too many wait.
     pub overflowed: u64,
+    /// Of those, because of the limit `dns_pending`; the others because of a bound for each
+    /// stream or each question.
+    pub over_limit: u64,
     /// Answered with SERVFAIL because no upstream gave a usable answer.
     pub failed: u64,
     /// Answered with what an upstream said.

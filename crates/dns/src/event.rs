@@ -3,6 +3,7 @@
 //! A bounded backlog: when nobody reads, the oldest go first and are counted.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -87,6 +88,18 @@ pub enum AnswerSource {
     Nobody,
 }
 
+impl fmt::Display for AnswerSource {
+    /// `local`, `cache`, `nobody`, or the upstream's address.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local => f.write_str("local"),
+            Self::Cache => f.write_str("cache"),
+            Self::Upstream(server) => server.fmt(f),
+            Self::Nobody => f.write_str("nobody"),
+        }
+    }
+}
+
 /// Events that wait to be read.
 #[derive(Debug)]
 pub(crate) struct Backlog {
@@ -101,11 +114,22 @@ impl Backlog {
 
     /// Adds an event; gives how many were dropped for it.
     pub(crate) fn push(&mut self, event: DnsEvent) -> u64 {
+        let dropped = self.keep(self.limit.saturating_sub(1));
+        self.events.push_back(event);
+        dropped
+    }
+
+    /// Keeps so many from now on; gives how many were dropped.
+    pub(crate) fn set_limit(&mut self, limit: usize) -> u64 {
+        self.limit = limit;
+        self.keep(limit)
+    }
+
+    fn keep(&mut self, most: usize) -> u64 {
         let mut dropped = 0;
-        while self.events.len() >= self.limit && self.events.pop_front().is_some() {
+        while self.events.len() > most && self.events.pop_front().is_some() {
             dropped += 1;
         }
-        self.events.push_back(event);
         dropped
     }
 

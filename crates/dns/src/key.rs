@@ -34,6 +34,12 @@ impl Key {
         self
     }
 
+    /// The name in wire form and the type of a question that is kept as these octets.
+    pub(crate) fn parts(octets: &[u8]) -> Option<(&[u8], u16)> {
+        let (name, rest) = octets.split_at_checked(octets.len().checked_sub(5)?)?;
+        Some((name, u16::from_be_bytes([rest[0], rest[1]])))
+    }
+
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.octets[..usize::from(self.len)]
     }

@@ -25,6 +25,7 @@ pub mod fuzz;
 mod key;
 mod limits;
 mod lru;
+mod mnemonics;
 mod names;
 mod pending;
 mod random;
@@ -37,8 +38,9 @@ mod zone;
 pub use counters::DnsCounters;
 pub use event::{AnswerSource, DnsEvent};
 pub use framer::{Framer, frame};
+pub use mnemonics::{rcode_name, record_type_name};
 pub use names::NameIndex;
-pub use server::{DnsServer, NamePolicy, NameVerdict};
+pub use server::{CachedAnswer, DnsServer, NamePolicy, NameVerdict, UpstreamStatus};
 
 use std::net::SocketAddr;
 

@@ -108,6 +108,17 @@ impl<K: Hash + Eq, V> Lru<K, V> {
         self.nodes[self.find(key)? as usize].entry.as_ref().map(|(_, value)| value)
     }
 
+    /// All entries, the one used last first.
+    pub(crate) fn newest_first(&self) -> impl Iterator<Item = (&K, &V)> {
+        let mut next = self.newest;
+        std::iter::from_fn(move || {
+            // `NONE` is beyond all nodes.
+            let node = self.nodes.get(next as usize)?;
+            next = node.older;
+            node.entry.as_ref().map(|(key, value)| (key, value))
+        })
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.table.len()
     }
@@ -181,6 +192,8 @@ mod tests {
         assert_eq!(lru.touch(&1), Some(&mut "a"));
         assert_eq!(lru.insert(2, "B"), Some("b"));
         assert_eq!(lru.peek(&3), Some(&"c"));
+        let order: Vec<_> = lru.newest_first().map(|(&key, _)| key).collect();
+        assert_eq!(order, [2, 1, 3]);
         assert_eq!(lru.pop_oldest(), Some((3, "c")));
         assert_eq!(lru.remove(&2), Some((2, "B")));
         assert_eq!(lru.remove(&2), None);
@@ -188,6 +201,7 @@ mod tests {
         assert_eq!(lru.pop_oldest(), Some((1, "a")));
         assert_eq!(lru.pop_oldest(), Some((4, "d")));
         assert_eq!((lru.len(), lru.pop_oldest()), (0, None));
+        assert_eq!(lru.newest_first().count(), 0);
     }
 
     #[test]

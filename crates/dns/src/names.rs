@@ -50,9 +50,17 @@ impl NameIndex {
     pub(crate) fn insert(&mut self, address: IpAddr, name: &DnsName, ttl: u32, now: Instant) {
         let until = now + Duration::from_secs(u64::from(ttl)) + NAME_GRACE;
         self.entries.insert(address.to_canonical(), Named { name: name.clone(), until });
-        if self.entries.len() > self.limit {
-            self.entries.pop_oldest();
-        }
+        self.trim();
+    }
+
+    /// So many addresses may have a name from now on.
+    pub(crate) fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+        self.trim();
+    }
+
+    fn trim(&mut self) {
+        while self.entries.len() > self.limit && self.entries.pop_oldest().is_some() {}
     }
 }
 
@@ -78,5 +86,8 @@ mod tests {
         assert_eq!(names.name_of(address(1), at(1)), None);
         assert_eq!(names.name_of(address(9), at(1)), Some("c.test"));
         assert!(!names.is_empty());
+        names.set_limit(1);
+        assert_eq!(names.len(), 1);
+        assert_eq!(names.name_of(address(9), at(1)), Some("c.test"));
     }
 }

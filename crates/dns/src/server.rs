@@ -6,6 +6,9 @@
 mod exchange;
 mod guest;
 mod settle;
+mod view;
+
+pub use view::{CachedAnswer, UpstreamStatus};
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -162,19 +165,48 @@ impl DnsServer {
         self.policy = policy;
     }
 
+    /// Takes other limits: `dns_pending`, `dns_timeout_ms`, `dns_cache_bytes`, `dns_names` and
+    /// `event_backlog`. What is beyond a lower one goes at once, the oldest first; queries that
+    /// wait keep their time and are answered.
+    pub fn set_limits(&mut self, limits: &Limits) {
+        self.most_pending = limits.dns_pending;
+        self.timeout = Duration::from_millis(limits.dns_timeout_ms);
+        self.cache.set_limit(limits.dns_cache_bytes);
+        self.names.set_limit(limits.dns_names);
+        self.counters.events_dropped += self.events.set_limit(limits.event_backlog);
+    }
+
     /// Adds addresses to a local name; says whether there was room for all.
     pub fn add_record(&mut self, record: &StaticRecord) -> bool {
         self.zone.add(record)
     }
 
-    /// Removes a local name with all its addresses; says whether there was one.
+    /// Gives a local name these addresses instead of those it has, if it has any. `false` if there
+    /// is no room, for the name or for so many addresses; nothing has changed then.
+    pub fn set_record(&mut self, record: &StaticRecord) -> bool {
+        self.zone.set(record)
+    }
+
+    /// Removes a local name with all its addresses; says whether there was one. Names of the
+    /// gateway itself stay.
     pub fn remove_record(&mut self, name: &DnsName) -> bool {
         self.zone.remove(name)
     }
 
-    /// Forgets every cached answer.
-    pub fn flush(&mut self) {
+    /// Adds addresses to a name that belongs to the gateway itself, as its own and the guest's do;
+    /// says whether there was room for all.
+    ///
+    /// It is answered as other local names are, but it is not listed, cannot be removed, and stands
+    /// back behind a record of the same name for as long as there is one.
+    pub fn add_own_record(&mut self, record: &StaticRecord) -> bool {
+        self.zone.add_own(record)
+    }
+
+    /// Forgets every cached answer; says how many there were.
+    pub fn flush(&mut self) -> usize {
+        let flushed = self.cache.len();
         self.cache.clear();
+        flushed
     }
 
     /// The next message for the guest.
@@ -202,31 +234,6 @@ impl DnsServer {
     pub fn has_room(&self, token: QueryToken) -> bool {
         self.pending.waiting() < self.most_pending
             && self.pending.waiting_of(token) < WAITERS_PER_TOKEN
-    }
-
-    /// Queries that wait for upstreams.
-    pub fn waiting(&self) -> usize {
-        self.pending.waiting()
-    }
-
-    /// Answers in the cache, and the bytes they take.
-    pub fn cached(&self) -> (usize, usize) {
-        (self.cache.len(), self.cache.bytes())
-    }
-
-    /// The search list for the guest.
-    pub fn search(&self) -> &[String] {
-        &self.search
-    }
-
-    /// The names that addresses were resolved from.
-    pub fn names(&self) -> &NameIndex {
-        &self.names
-    }
-
-    /// What has been counted.
-    pub fn counters(&self) -> &DnsCounters {
-        &self.counters
     }
 
     fn report(&mut self, event: DnsEvent) {

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use portreeve_types::{DnsStrategy, Instant};
 
+use crate::UpstreamStatus;
+
 use crate::limits::{
     BACKOFF_LEAST, BACKOFF_MOST, FAILURES_UNTIL_DOWN, RACE_LEAST, RACE_MOST, UPSTREAMS,
 };
@@ -51,6 +53,21 @@ impl Upstreams {
                 self.servers.push(Upstream::new(address));
             }
         }
+    }
+
+    /// The servers as they are, the preferred ones in front and those that are down at the end.
+    pub(crate) fn statuses(&self) -> Vec<UpstreamStatus> {
+        // At the beginning of time nobody's time to be down is over.
+        let order = self.order(Instant::ZERO);
+        let status = |nth: usize| {
+            let server = &self.servers[nth];
+            UpstreamStatus {
+                address: server.address,
+                down: server.down_until.is_some(),
+                latency: server.round_trip,
+            }
+        };
+        order.into_iter().map(status).collect()
     }
 
     pub(crate) fn get(&self, nth: usize) -> &Upstream {
@@ -175,7 +192,16 @@ mod tests {
             upstreams.failed(0, at(0));
         }
         assert_eq!(upstreams.order(at(60_000)), [0, 1, 2]);
+        let statuses = upstreams.statuses();
+        assert_eq!(
+            statuses.iter().map(|status| status.down).collect::<Vec<_>>(),
+            [false, false, true]
+        );
+        assert_eq!(statuses[2].address, SocketAddr::from(([192, 0, 2, 1], 53)));
+        assert_eq!(statuses[2].latency, None);
         assert!(upstreams.answered(0, Duration::from_millis(1)));
+        let first = upstreams.statuses().swap_remove(0);
+        assert_eq!((first.down, first.latency), (false, Some(Duration::from_millis(1))));
         assert!(!upstreams.answered(0, Duration::from_millis(1)));
     }
 

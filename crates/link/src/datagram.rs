@@ -292,6 +292,14 @@ impl Link for DatagramLink {
         Err(io::ErrorKind::WouldBlock.into())
     }
 
+    fn has_guest(&self) -> bool {
+        match &self.guest {
+            Guest::Configured { here, .. } => *here,
+            Guest::Unknown | Guest::GoneForGood(_) => false,
+            Guest::Connected | Guest::Learnt(_) => true,
+        }
+    }
+
     fn send(&mut self, frame: &[u8]) -> io::Result<()> {
         if !self.events.is_empty() {
             return Err(changed());

@@ -112,6 +112,13 @@ pub trait Link: Send {
     fn discarded(&self) -> u64 {
         0
     }
+
+    /// Whether a guest is at the other end now, as far as can be told.
+    ///
+    /// Links whose guest cannot change always have one.
+    fn has_guest(&self) -> bool {
+        true
+    }
 }
 
 impl<L: Link + ?Sized> Link for Box<L> {
@@ -141,5 +148,9 @@ impl<L: Link + ?Sized> Link for Box<L> {
 
     fn discarded(&self) -> u64 {
         (**self).discarded()
+    }
+
+    fn has_guest(&self) -> bool {
+        (**self).has_guest()
     }
 }

@@ -266,6 +266,10 @@ impl Link for SocketLink {
         }
     }
 
+    fn has_guest(&self) -> bool {
+        matches!(self.guest, Guest::Present(_))
+    }
+
     fn send(&mut self, frame: &[u8]) -> io::Result<()> {
         if !self.events.is_empty() {
             return Err(changed());

@@ -118,11 +118,8 @@ impl EngineBuilder {
         self.limits.validate()?;
         self.egress.validate()?;
         self.announce.validate()?;
-        let dns = self.dns.map(|dns| {
-            crate::names::with_local_names(dns, &addressing, &self.announce, &self.egress)
-        });
         let mut announce = self.announce;
-        if let Some(dns) = &dns {
+        if let Some(dns) = &self.dns {
             dns.validate()?;
             if announce.search.is_empty() {
                 let search = dns.search.iter().flatten();
@@ -138,7 +135,7 @@ impl EngineBuilder {
         let config = Config {
             addressing,
             announce,
-            dns,
+            dns: self.dns,
             limits: self.limits,
             source: self.source,
             egress: self.egress,
@@ -150,11 +147,12 @@ impl EngineBuilder {
             },
             seed: [half(0), half(8)],
         };
+        let own = crate::names::own_records(&config.addressing, &config.announce, &config.egress);
         let (sender, mailbox) = sync_channel(mailbox_size);
-        let (driver, waker) = Driver::new(config, link, mailbox, watch.network())?;
+        let (driver, waker) = Driver::new(config, link, mailbox, watch.network(), &own)?;
         let fail = |operation| move |source| StartError::EventLoop { operation, source };
         let watcher = watch.spawn(sender.clone(), waker.clone()).map_err(fail("spawn"))?;
-        let handle = Handle::new(sender, waker);
+        let handle = Handle::new(sender, waker, driver.event_source(), driver.started());
         let name = self.name.unwrap_or_else(|| "portreeve".into());
         let thread = std::thread::Builder::new()
             .name(name)

@@ -1,16 +1,24 @@
 //! The shell's clock: where the core's time comes from.
 
+use std::time::SystemTime;
+
 use portreeve_core::Instant;
 
 /// Microseconds since it was made.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     start: std::time::Instant,
+    started: SystemTime,
 }
 
 impl Clock {
     pub(crate) fn new() -> Self {
-        Self { start: std::time::Instant::now() }
+        Self { start: std::time::Instant::now(), started: SystemTime::now() }
+    }
+
+    /// The system's time when it was made.
+    pub(crate) fn started(&self) -> SystemTime {
+        self.started
     }
 
     pub(crate) fn now(&self) -> Instant {

@@ -7,6 +7,7 @@
 //! flow costs nothing. Every step is bounded, and what a bound leaves over is gone on with in the
 //! next turn without sleeping.
 
+mod capture;
 mod datagrams;
 mod dials;
 mod drain;
@@ -15,26 +16,30 @@ mod lingering;
 mod listeners;
 pub(crate) mod mailbox;
 mod mappings;
+mod name_server;
 mod names;
+mod ports;
 mod reports;
 mod streams;
+mod view;
 
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use portreeve_core::{Config, HostNetwork, HostOp, Instant};
 use portreeve_link::{Link, MAX_FRAME_LEN};
-use portreeve_types::Egress;
+use portreeve_types::{Egress, Limits, PublishedPort, StaticRecord};
 
+use crate::capture::CaptureSink;
 use crate::clock::Clock;
 use crate::error::StartError;
-use crate::event::{Event, Subscriber};
+use crate::event::{Event, EventLog, EventSource};
 use crate::sys::rings::ArenaEngine;
 use datagrams::Datagrams;
 use drain::Drain;
@@ -45,6 +50,7 @@ use mailbox::Order;
 use mappings::Mappings;
 use names::NameExchanges;
 use streams::Streams;
+pub use view::DriverStats;
 
 const LINK: Token = Token(0);
 const WAKER: Token = Token(1);
@@ -58,28 +64,8 @@ const FLOWS: usize = 1 << 24;
 const EVENTS: usize = 1024;
 /// Exchanges with the guest in one turn, before the kernel is asked what else is ready.
 const ROUNDS: usize = 4;
-
-/// Counters of the event loop itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct DriverStats {
-    /// Turns of the loop.
-    pub turns: u64,
-    /// Clients accepted.
-    pub accepted: u64,
-    /// Failed accepts, whatever the reason; the listener goes on.
-    pub accept_errors: u64,
-    /// Frames the link refused for another reason than being full.
-    pub link_errors: u64,
-    /// Guests that went while the link lived on.
-    pub guests_gone: u64,
-    /// What reached the link and could be no frame of the guest's.
-    pub link_discarded: u64,
-    /// Datagrams a host socket would not send.
-    pub datagram_errors: u64,
-    /// Sockets of flows that are open now, those that linger included.
-    pub open_sockets: usize,
-}
+/// A reader's copy takes microseconds; then what waits for it can be handed over.
+const HAND_OVER_AGAIN: Duration = Duration::from_millis(1);
 
 /// One engine's loop.
 pub(crate) struct Driver {
@@ -96,7 +82,10 @@ pub(crate) struct Driver {
     names: NameExchanges,
     /// How the guest's own traffic leaves the host.
     egress: Egress,
-    subscribers: Vec<Subscriber>,
+    event_log: EventLog,
+    captures: Vec<CaptureSink>,
+    /// Ports that are unpublished and whose connections go on.
+    draining: Vec<PublishedPort>,
     drain: Option<Drain>,
     link_state: LinkState,
     frame_in: Box<[u8]>,
@@ -104,8 +93,7 @@ pub(crate) struct Driver {
     /// Flows whose relay used up its share of a turn.
     again: VecDeque<portreeve_core::FlowId>,
     stats: DriverStats,
-    event_backlog: usize,
-    accept_batch: usize,
+    limits: Limits,
     /// How long undelivered bytes may make no progress once their sender is gone.
     close_grace: Duration,
     /// More orders wait than one turn carries out.
@@ -118,6 +106,7 @@ impl Driver {
         link: Box<dyn Link>,
         mailbox: Receiver<Order>,
         network: &HostNetwork,
+        own_names: &[StaticRecord],
     ) -> Result<(Self, Arc<Waker>), StartError> {
         let fail = |operation| move |source| StartError::EventLoop { operation, source };
         let poll = Poll::new().map_err(fail("epoll_create1"))?;
@@ -125,13 +114,19 @@ impl Driver {
         let both = Interest::READABLE | Interest::WRITABLE;
         register(poll.registry(), link.event_fd().as_raw_fd(), LINK, both)
             .map_err(fail("watching the link"))?;
-        let event_backlog = config.limits.event_backlog;
-        let accept_batch = config.limits.accept_batch;
+        let limits = config.limits.clone();
         let egress = config.egress.clone();
-        let close_grace = Duration::from_millis(config.limits.close_grace_ms);
+        let close_grace = Duration::from_millis(limits.close_grace_ms);
         let clock = Clock::new();
         let mut core = ArenaEngine::new(config);
         core.handle_host_network(network, clock.now());
+        if let Some(server) = core.name_server() {
+            for record in own_names {
+                if !server.add_own_record(record) {
+                    tracing::warn!(name = %record.name, "no room for a name of the gateway's own");
+                }
+            }
+        }
         let driver = Self {
             core,
             link,
@@ -145,15 +140,16 @@ impl Driver {
             mappings: Mappings::default(),
             names: NameExchanges::default(),
             egress,
-            subscribers: Vec::new(),
+            event_log: EventLog::new(limits.event_backlog),
+            captures: Vec::new(),
+            draining: Vec::new(),
             drain: None,
             link_state: LinkState::default(),
             frame_in: vec![0; MAX_FRAME_LEN].into(),
             frame_out: vec![0; MAX_FRAME_LEN].into(),
             again: VecDeque::new(),
             stats: DriverStats::default(),
-            event_backlog,
-            accept_batch,
+            limits,
             close_grace,
             orders_left: false,
         };
@@ -163,8 +159,10 @@ impl Driver {
     /// Runs until ordered to stop or until nobody is left to give orders.
     pub(crate) fn run(mut self) {
         let mut events = Events::with_capacity(EVENTS);
+        let mut woken = std::time::Instant::now();
         loop {
             let timeout = self.sleep();
+            self.stats.busy += woken.elapsed();
             match self.poll.poll(&mut events, timeout) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -173,6 +171,7 @@ impl Driver {
                     break;
                 }
             }
+            woken = std::time::Instant::now();
             let ordered = self.note_readiness(&events);
             if (ordered || std::mem::take(&mut self.orders_left))
                 && self.carry_out_orders().is_break()
@@ -198,7 +197,10 @@ impl Driver {
             return Some(Duration::ZERO);
         }
         let now = self.clock.now();
+        // A reader was copying when there was something to hand over.
+        let behind = self.event_log.is_behind() || self.captures_are_behind();
         let next = [
+            behind.then(|| now + HAND_OVER_AGAIN),
             self.core.poll_timeout(),
             self.listeners.next_retry(),
             self.lingering.next_check(),
@@ -258,6 +260,8 @@ impl Driver {
         self.check_stuck(now);
         self.check_drain(now);
         self.publish_events();
+        self.event_log.flush();
+        self.flush_captures();
     }
 
     /// Carries out the core's orders until there are none.
@@ -291,13 +295,23 @@ impl Driver {
 
     fn publish_events(&mut self) {
         while let Some(event) = self.core.poll_event() {
-            crate::event::log(&event);
-            self.publish_event(&Event::Engine(event));
+            crate::event::trace(&event);
+            self.publish_event(Event::Engine(event));
         }
     }
 
-    pub(crate) fn publish_event(&mut self, event: &Event) {
-        self.subscribers.retain_mut(|subscriber| subscriber.offer(event));
+    pub(crate) fn publish_event(&mut self, event: Event) {
+        self.event_log.push(event, self.limits.event_backlog);
+    }
+
+    /// The system's time at the start of the engine's.
+    pub(crate) fn started(&self) -> SystemTime {
+        self.clock.started()
+    }
+
+    /// Where events can be read, from any thread.
+    pub(crate) fn event_source(&self) -> EventSource {
+        self.event_log.source()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use portreeve_core::CommandError;
+use portreeve_core::{CommandError, FlowId};
 use portreeve_host::HostError;
 use portreeve_types::{
     AddressingError, AnnounceError, DnsConfigError, EgressError, LimitsError, PublishId,
@@ -109,6 +109,51 @@ pub enum UnpublishError {
     /// There is no such port.
     #[error("no published port {0}")]
     Unknown(PublishId),
+    /// The engine has stopped.
+    #[error("the engine has stopped")]
+    Stopped,
+}
+
+/// A flow could not be ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KillError {
+    /// There is no such flow; it may have ended.
+    #[error("no flow {0}; it may have ended")]
+    Unknown(FlowId),
+    /// The engine has stopped.
+    #[error("the engine has stopped")]
+    Stopped,
+}
+
+/// Limits were not changed, none of them.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LimitsChangeError {
+    /// A limit is out of its range.
+    #[error(transparent)]
+    Invalid(#[from] LimitsError),
+    /// These size something that is made at the start.
+    #[error("{} can be changed only by a restart", .0.join(", "))]
+    NeedsRestart(Vec<&'static str>),
+    /// The engine has stopped.
+    #[error("the engine has stopped")]
+    Stopped,
+}
+
+/// What the name server answers by itself was not changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DnsChangeError {
+    /// This gateway has no name server.
+    #[error("this engine's gateway has no name server")]
+    NoNameServer,
+    /// The record cannot be.
+    #[error(transparent)]
+    Invalid(#[from] DnsConfigError),
+    /// There is no room for another record.
+    #[error("the name server has as many records as it may")]
+    Full,
     /// The engine has stopped.
     #[error("the engine has stopped")]
     Stopped,

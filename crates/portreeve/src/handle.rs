@@ -1,20 +1,25 @@
 //! Orders to a running engine from any thread.
 //!
 //! Owns the mailbox's sending end and the waiting for answers. Every call returns when the engine's
-//! thread has carried it out.
+//! thread has carried it out. What is to be seen is in `handle/sight.rs`, the name server in
+//! `handle/names.rs`.
+
+mod names;
+mod sight;
 
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use mio::Waker;
-use portreeve_core::{Counters, FlowSummary, Unpublish};
-use portreeve_types::{PublishId, PublishItem, PublishRequest, PublishSpec, PublishedPort};
+use portreeve_core::{FlowId, Unpublish};
+use portreeve_types::{Limits, PublishId, PublishItem, PublishRequest, PublishSpec, PublishedPort};
 
-use crate::driver::DriverStats;
+use crate::driver::Driver;
 use crate::driver::mailbox::Order;
-use crate::error::{PublishError, UnpublishError};
-use crate::event::Events;
+use crate::error::{KillError, LimitsChangeError, PublishError, UnpublishError};
+use crate::event::EventSource;
+pub use sight::FlowPage;
 
 /// How a drain ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,11 +39,18 @@ pub enum Drained {
 pub struct Handle {
     orders: SyncSender<Order>,
     waker: Arc<Waker>,
+    events: EventSource,
+    started: SystemTime,
 }
 
 impl Handle {
-    pub(crate) fn new(orders: SyncSender<Order>, waker: Arc<Waker>) -> Self {
-        Self { orders, waker }
+    pub(crate) fn new(
+        orders: SyncSender<Order>,
+        waker: Arc<Waker>,
+        events: EventSource,
+        started: SystemTime,
+    ) -> Self {
+        Self { orders, waker, events, started }
     }
 
     /// Publishes one port. A request for loopback binds 127.0.0.1 and ::1 and so returns two
@@ -49,7 +61,7 @@ impl Handle {
     /// stays then.
     pub fn publish(&self, request: &PublishRequest) -> Result<Vec<PublishedPort>, PublishError> {
         let request = request.clone();
-        self.ask(|reply| Order::Publish { request, reply }).unwrap_or(Err(PublishError::Stopped))
+        self.ask(move |driver| driver.publish(&request)).unwrap_or(Err(PublishError::Stopped))
     }
 
     /// Publishes everything a specification says.
@@ -85,41 +97,40 @@ impl Handle {
     /// # Errors
     /// When there is no such port.
     pub fn unpublish(&self, id: PublishId, connections: Unpublish) -> Result<(), UnpublishError> {
-        self.ask(|reply| Order::Unpublish { id, connections, reply })
+        self.ask(move |driver| driver.unpublish(id, connections))
             .unwrap_or(Err(UnpublishError::Stopped))
     }
 
-    /// Ports published now.
-    pub fn ports(&self) -> Vec<PublishedPort> {
-        self.ask(|reply| Order::Ports { reply }).unwrap_or_default()
+    /// Ends one flow now, with RST to both sides.
+    ///
+    /// # Errors
+    /// When there is no such flow.
+    pub fn kill(&self, id: FlowId) -> Result<(), KillError> {
+        self.ask(move |driver| driver.kill(id)).unwrap_or(Err(KillError::Stopped))
     }
 
-    /// Flows alive now.
-    pub fn flows(&self) -> Vec<FlowSummary> {
-        self.ask(|reply| Order::Flows { reply }).unwrap_or_default()
+    /// Limits in force; `None` once the engine has stopped.
+    pub fn limits(&self) -> Option<Limits> {
+        self.ask(|driver| driver.limits())
     }
 
-    /// Counters of the engine since its start; `None` once it has stopped.
-    pub fn counters(&self) -> Option<Counters> {
-        self.ask(|reply| Order::Counters { reply })
-    }
-
-    /// Counters of the event loop and its sockets since the start; `None` once it has stopped.
-    pub fn driver_stats(&self) -> Option<DriverStats> {
-        self.ask(|reply| Order::DriverStats { reply })
-    }
-
-    /// Events from now on.
-    pub fn events(&self) -> Events {
-        let asked = self.ask(|reply| Order::Subscribe { reply });
-        // A subscription to an engine that has stopped ends at once.
-        asked.unwrap_or_else(|| crate::event::Subscriber::new(1).1)
+    /// Changes limits while the engine runs. What is alive beyond a lower limit goes on; what
+    /// would be new waits until there is room. Returns the names of those that differed.
+    ///
+    /// # Errors
+    /// When one is out of its range or sizes something that is made at the start. Nothing is
+    /// changed then.
+    pub fn set_limits(&self, limits: Limits) -> Result<Vec<&'static str>, LimitsChangeError> {
+        let set = |driver: &mut Driver| driver.set_limits(limits);
+        self.ask(set).unwrap_or(Err(LimitsChangeError::Stopped))
     }
 
     /// Takes no more clients and waits until every byte that the guest has sent is delivered, or
     /// until no byte has moved for `patience`.
     pub fn drain(&self, patience: Duration) -> Drained {
-        self.ask(|reply| Order::Drain { patience, reply }).unwrap_or(Drained::Complete)
+        let (reply, answer) = sync_channel(1);
+        self.ask(move |driver| driver.begin_drain(patience, reply));
+        answer.recv().unwrap_or(Drained::Complete)
     }
 
     pub(crate) fn order_stop(&self) {
@@ -127,9 +138,17 @@ impl Handle {
         let _ = self.waker.wake();
     }
 
-    fn ask<T>(&self, order: impl FnOnce(SyncSender<T>) -> Order) -> Option<T> {
+    /// Has the engine's thread do something between two turns; `None` once it has stopped.
+    fn ask<T: Send + 'static>(
+        &self,
+        task: impl FnOnce(&mut Driver) -> T + Send + 'static,
+    ) -> Option<T> {
         let (reply, answer) = sync_channel(1);
-        self.orders.send(order(reply)).ok()?;
+        let task = move |driver: &mut Driver| {
+            // Whoever asked may have gone in the meantime; an answer that nobody takes is no fault.
+            let _ = reply.send(task(driver));
+        };
+        self.orders.send(Order::Task(Box::new(task))).ok()?;
         self.waker.wake().ok()?;
         answer.recv().ok()
     }

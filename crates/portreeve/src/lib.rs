@@ -74,11 +74,40 @@
 //! # }
 //! ```
 //!
+//! A running engine can be watched and changed from any thread, through clones of its [`Handle`]:
+//!
+//! ```
+//! use portreeve::{CaptureOptions, Engine, Event, Limits, MemoryOptions, memory_link};
+//! use std::time::Duration;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let (link, _guest) = memory_link(&MemoryOptions::default())?;
+//! let engine = Engine::builder().link(link).start()?;
+//! let mut events = engine.events();
+//! let port = engine.publish_spec(&"0:80".parse()?)?.remove(0);
+//! // Every event has a number; a reader that was away goes on with `events_since`.
+//! let record = events.next_timeout(Duration::from_secs(5)).expect("an event");
+//! assert_eq!(record.event, Event::Published(port));
+//!
+//! engine.set_limits(Limits { max_flows: 1_000, ..engine.limits().expect("it runs") })?;
+//! let stats = engine.stats().expect("it runs");
+//! assert_eq!(stats.flows.active, 0);
+//! // The frames on the guest's link, and what became of them.
+//! let filter = "tcp and port 80 or dropped".parse()?;
+//! let capture = engine.capture(CaptureOptions { filter, ..CaptureOptions::default() })?;
+//! # drop(capture);
+//! # engine.stop();
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! What a port does is exact: FIN is FIN, RST is RST, a refusal is a refusal, half-close stays
 //! half-open, no byte is lost or doubled, and backpressure reaches the sender.
 
+mod activation;
 mod addressing;
 mod builder;
+mod capture;
 mod clock;
 mod driver;
 mod engine;
@@ -86,23 +115,32 @@ mod error;
 mod event;
 mod handle;
 mod names;
+mod outlet;
 mod publish;
 mod sys;
 mod watch;
 
+pub use activation::{ActivatedSocket, activated_sockets};
 pub use addressing::free_addressing;
 pub use builder::EngineBuilder;
+pub use capture::{
+    Capture, CaptureError, CaptureFilter, CaptureFilterError, CaptureOptions, CapturedFrame,
+    MAX_SNAP_LENGTH,
+};
 pub use driver::DriverStats;
 pub use engine::Engine;
-pub use error::{PublishError, StartError, UnpublishError};
-pub use event::{Event, Events};
-pub use handle::{Drained, Handle};
+pub use error::{
+    DnsChangeError, KillError, LimitsChangeError, PublishError, StartError, UnpublishError,
+};
+pub use event::{Event, EventRecord, Events};
+pub use handle::{Drained, FlowPage, Handle};
 pub use names::host_search;
 pub use sys::inherited_fd;
 
 pub use portreeve_core::{
-    CloseReason, Counters, DialFailure, DropReason, EgressRefusal, Event as EngineEvent, FlowId,
-    FlowKind, FlowSummary, HostNetwork, Phase, RefuseReason, Unpublish,
+    AnswerSource, CloseReason, Counters, DialFailure, DnsEvent, DropReason, EgressRefusal,
+    Event as EngineEvent, FlowId, FlowKind, FlowSummary, HostNetwork, LeaseChange, LeaseProtocol,
+    Phase, RefuseReason, Unpublish,
 };
 pub use portreeve_host::{
     PingKind, RESOLV_CONF, ResolverConfig, ResolverOptions, fd_limit, has_default_route,
@@ -114,6 +152,7 @@ pub use portreeve_link::{
     MAX_FRAME_LEN, MemoryLink, MemoryOptions, MemoryPeer, SocketLink, SocketOptions, Tap, TapCause,
     TapError, TapOptions, datagram, hyperkit, seqpacket, stream,
 };
+pub use portreeve_types::api;
 pub use portreeve_types::{
     Addressing, Announce, DnsConfig, DnsName, DnsStrategy, Egress, HostAccess, HostBind,
     HostEndpoint, HostPorts, Ipv4Link, Ipv6Link, Limits, Listen, MacAddr, NameServerAddr,

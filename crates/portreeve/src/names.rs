@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use portreeve_types::{Addressing, Announce, DnsConfig, DnsName, Egress, StaticRecord};
+use portreeve_types::{Addressing, Announce, DnsName, Egress, StaticRecord};
 
 /// The gateway's own name.
 const GATEWAY_NAME: &str = "gateway.portreeve.internal";
@@ -21,14 +21,13 @@ pub fn host_search() -> Vec<DnsName> {
     }
 }
 
-/// Adds what the guest, its gateway and, where it is open, the host are called. A record of the
-/// same name that was configured stays as it is.
-pub(crate) fn with_local_names(
-    mut dns: DnsConfig,
+/// What the guest, its gateway and, where it is open, the host are called. A record of the same
+/// name that was configured goes before.
+pub(crate) fn own_records(
     addressing: &Addressing,
     announce: &Announce,
     egress: &Egress,
-) -> DnsConfig {
+) -> Vec<StaticRecord> {
     let link = |guest: bool| -> Vec<IpAddr> {
         let v4 = addressing.ipv4.map(|link| if guest { link.guest } else { link.gateway }.into());
         let v6 = addressing.ipv6.map(|link| if guest { link.guest } else { link.gateway }.into());
@@ -37,15 +36,12 @@ pub(crate) fn with_local_names(
     let host = egress.host.is_open().then(|| (HOST_NAME.to_owned(), false));
     let guest = announce.hostname.clone().map(|name| (name, true));
     let local = [Some((GATEWAY_NAME.to_owned(), false)), host, guest];
-    for (name, is_guest) in local.into_iter().flatten() {
+    let record = |(name, is_guest): (String, bool)| {
         // What is announced has been checked to be a name.
-        let Ok(name) = name.parse::<DnsName>() else { continue };
-        if !dns.records.iter().any(|record| record.name == name) {
-            let ttl = StaticRecord::DEFAULT_TTL;
-            dns.records.push(StaticRecord { name, addresses: link(is_guest), ttl });
-        }
-    }
-    dns
+        let name = name.parse::<DnsName>().ok()?;
+        Some(StaticRecord { name, addresses: link(is_guest), ttl: StaticRecord::DEFAULT_TTL })
+    };
+    local.into_iter().flatten().filter_map(record).collect()
 }
 
 #[cfg(test)]
@@ -58,8 +54,8 @@ mod tests {
         let names = |egress: &Egress| {
             let announce = Announce { hostname: Some("web".into()), ..Announce::default() };
             let addressing = Addressing::default();
-            let dns = with_local_names(DnsConfig::default(), &addressing, &announce, egress);
-            dns.records.iter().map(|record| record.name.to_string()).collect::<Vec<_>>()
+            let records = own_records(&addressing, &announce, egress);
+            records.iter().map(|record| record.name.to_string()).collect::<Vec<_>>()
         };
         assert_eq!(names(&Egress::default()), [GATEWAY_NAME, "web"]);
         let open = Egress { host: HostAccess::All, ..Egress::default() };

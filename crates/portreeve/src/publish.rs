@@ -5,11 +5,12 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 
 use portreeve_host::{HostError, ListenOptions, TcpListener, UdpOptions, UdpSocket, UnixListener};
 use portreeve_types::{HostBind, HostEndpoint, HostPorts, Listen, PublishRequest, Transport};
 
+use crate::activation;
 use crate::error::PublishError;
 
 /// A bound socket of a published port.
@@ -38,12 +39,20 @@ pub(crate) fn bind(
         Listen::Fd { fd } => {
             let listener = inherited(*fd, request.transport)
                 .map_err(|error| PublishError::bind(what, error))?;
-            let endpoint = match &listener {
-                Listener::Tcp(tcp) => HostEndpoint::Inet(tcp.local_addr()),
-                Listener::Udp(udp) => HostEndpoint::Inet(udp.local_addr()),
-                Listener::Unix(_) => HostEndpoint::Fd(*fd),
-            };
+            let endpoint = endpoint(&listener, *fd);
             Ok(vec![(listener, endpoint)])
+        }
+        Listen::Activated { name } => {
+            let sockets = activation::named(name, request.transport);
+            let listeners = sockets.and_then(|sockets| {
+                sockets.into_iter().map(|fd| listener(fd, request.transport)).collect()
+            });
+            let listeners: Vec<_> = listeners.map_err(|error| PublishError::bind(what, error))?;
+            let with_endpoint = |listener: Listener| {
+                let endpoint = endpoint(&listener, listener.as_fd().as_raw_fd());
+                (listener, endpoint)
+            };
+            Ok(listeners.into_iter().map(with_endpoint).collect())
         }
         Listen::Inet { host, ports } => {
             let bound = bind_ports(host, *ports, request.transport, &what)?;
@@ -156,10 +165,22 @@ fn scoped(address: IpAddr, port: u16, interface: Option<&str>) -> SocketAddr {
 fn inherited(fd: i32, transport: Transport) -> Result<Listener, HostError> {
     let fault =
         |source: io::Error| HostError { operation: "dup", address: format!("fd:{fd}"), source };
-    let owned: OwnedFd = crate::sys::duplicate(fd).map_err(fault)?;
+    listener(crate::sys::duplicate(fd).map_err(fault)?, transport)
+}
+
+fn listener(fd: OwnedFd, transport: Transport) -> Result<Listener, HostError> {
     match transport {
-        Transport::Tcp => TcpListener::from_fd(owned).map(Listener::Tcp),
-        Transport::Udp => UdpSocket::from_fd(owned).map(Listener::Udp),
+        Transport::Tcp => TcpListener::from_fd(fd).map(Listener::Tcp),
+        Transport::Udp => UdpSocket::from_fd(fd).map(Listener::Udp),
+    }
+}
+
+/// Where an inherited socket is.
+fn endpoint(listener: &Listener, fd: i32) -> HostEndpoint {
+    match listener {
+        Listener::Tcp(tcp) => HostEndpoint::Inet(tcp.local_addr()),
+        Listener::Udp(udp) => HostEndpoint::Inet(udp.local_addr()),
+        Listener::Unix(_) => HostEndpoint::Fd(fd),
     }
 }
 

@@ -11,9 +11,9 @@ use portreeve::{Engine, Event, Events, SocketOptions, stream};
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// The next event about the guest.
-fn next(events: &Events) -> Event {
+fn next(events: &mut Events) -> Event {
     loop {
-        let event = events.next_timeout(DEADLINE).expect("an event");
+        let event = events.next_timeout(DEADLINE).expect("an event").event;
         if matches!(event, Event::GuestArrived | Event::GuestGone { .. }) {
             return event;
         }
@@ -36,7 +36,7 @@ fn a_listening_link_outlives_its_guests_and_tells_why_they_went() {
     let path = path("listening");
     let link = stream::listen(&path, &SocketOptions::default()).unwrap();
     let engine = Engine::builder().link(link).start().unwrap();
-    let events = engine.events();
+    let mut events = engine.events();
     let ports = engine.publish_spec(&"127.0.0.1::80".parse().unwrap()).unwrap();
     for (bytes, why) in [
         (&b"hello there"[..], "(its length reads \"hell\": text?)"),
@@ -44,7 +44,7 @@ fn a_listening_link_outlives_its_guests_and_tells_why_they_went() {
         (&[], "it closed the connection"),
     ] {
         let mut guest = UnixStream::connect(&path).unwrap();
-        assert_eq!(next(&events), Event::GuestArrived);
+        assert_eq!(next(&mut events), Event::GuestArrived);
         // A client that is still waiting for that guest to answer.
         let mut client = TcpStream::connect(ports[0].host.socket_addr().unwrap()).unwrap();
         client.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -53,7 +53,7 @@ fn a_listening_link_outlives_its_guests_and_tells_why_they_went() {
         }
         guest.write_all(bytes).unwrap();
         drop(guest);
-        let event = next(&events);
+        let event = next(&mut events);
         let (cause, for_good) = gone(&event);
         assert!(cause.contains(why) && !for_good, "{cause}");
         let error = client.read(&mut [0; 1]).unwrap_err();
@@ -71,9 +71,9 @@ fn a_connected_link_ends_with_its_guest() {
     let (guest, theirs) = UnixStream::pair().unwrap();
     let link = stream::from_fd(theirs.into(), &SocketOptions::default()).unwrap();
     let engine = Engine::builder().link(link).start().unwrap();
-    let events = engine.events();
+    let mut events = engine.events();
     drop(guest);
-    let event = next(&events);
+    let event = next(&mut events);
     assert_eq!(gone(&event), ("the guest is gone: it closed the connection", true));
     // Nothing is left to do, and nothing is done.
     let before = engine.driver_stats().unwrap().turns;

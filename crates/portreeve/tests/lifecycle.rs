@@ -100,15 +100,16 @@ fn a_range_gives_its_first_free_port_or_says_that_none_is() {
 #[test]
 fn unpublishing_frees_the_port_at_once_and_is_reported() {
     let (engine, _guest) = engine();
-    let events = engine.events();
+    let mut events = engine.events();
     let port = engine.publish_spec(&spec("127.0.0.1::80")).unwrap().remove(0);
     let address = port.host.socket_addr().unwrap();
     engine.unpublish(port.id, Unpublish::Drain).unwrap();
     TcpListener::bind(address).expect("the listener is closed when the call returns");
     assert_eq!(engine.unpublish(port.id, Unpublish::Drain), Err(UnpublishError::Unknown(port.id)));
     let wait = Duration::from_secs(5);
-    assert_eq!(events.next_timeout(wait), Some(Event::Published(port.clone())));
-    assert_eq!(events.next_timeout(wait), Some(Event::Unpublished(port)));
+    let mut next = || events.next_timeout(wait).map(|record| (record.seq, record.event));
+    assert_eq!(next(), Some((1, Event::Published(port.clone()))));
+    assert_eq!(next(), Some((2, Event::Unpublished(port))));
 }
 
 #[test]
@@ -125,7 +126,7 @@ fn a_silent_guest_is_a_reset_after_the_connect_timeout() {
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     let took = started.elapsed();
     assert!(took >= Duration::from_millis(290), "{took:?}");
-    let refused = events.take(10).find_map(|event| match event {
+    let refused = events.take(10).find_map(|record| match record.event {
         Event::Engine(portreeve::EngineEvent::FlowRefused { reason, .. }) => Some(reason),
         _ => None,
     });

@@ -113,6 +113,8 @@ steps! {
     Neighbour = "setting the gateway's hardware address",
     /// Putting the guest's own resolver file in place.
     Resolver = "putting the guest's resolv.conf in place",
+    /// Covering directories that are not for the guest.
+    Hide = "hiding directories of the host",
     /// Handing over what was made.
     HandOver = "handing over the guest's network device",
     /// Changing to the command's working directory.

@@ -66,6 +66,9 @@ fn set_up(plan: &Plan, channel: &Channel) -> Result<(), Fault> {
     if let Some(name) = &plan.hostname {
         rustix::system::sethostname(name.as_bytes()).at_on(Step::Hostname, name)?;
     }
+    for directory in &plan.hidden {
+        mounts::hide(directory)?;
+    }
     let queue = tap::create(&plan.tap_name)?;
     set_up_network(plan, channel)?;
     if let Some(text) = &plan.resolver

@@ -31,6 +31,17 @@ pub(crate) fn mount_proc() -> io::Result<()> {
     Ok(rustix::mount::mount("proc", "/proc", "proc", flags, None)?)
 }
 
+/// Covers a directory of the host with an empty one that nobody can write to. Nothing is there to
+/// be covered if it does not exist.
+pub(crate) fn hide(directory: &Path) -> Result<(), Fault> {
+    if !directory.is_dir() {
+        return Ok(());
+    }
+    let flags = MountFlags::RDONLY | QUIET;
+    rustix::mount::mount("tmpfs", directory, "tmpfs", flags, c"size=4k,mode=0555")
+        .at_on(Step::Hide, &directory.display().to_string())
+}
+
 /// Where services on the host answer name lookups over unix sockets, which no network namespace
 /// keeps apart: nscd(8), and systemd-resolved with nss-resolve(8).
 const RESOLVER_SOCKETS: [&str; 2] = ["/run/nscd", "/run/systemd/resolve"];
@@ -81,6 +92,7 @@ fn bind_text_over(target: &impl std::os::fd::AsRawFd, text: &str) -> io::Result<
 }
 
 fn mount_tmpfs(target: &str) -> io::Result<()> {
-    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    Ok(rustix::mount::mount("tmpfs", target, "tmpfs", flags, c"size=64k,mode=0755")?)
+    Ok(rustix::mount::mount("tmpfs", target, "tmpfs", QUIET, c"size=64k,mode=0755")?)
 }
+
+const QUIET: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);

@@ -21,6 +21,9 @@ pub struct SandboxOptions {
     pub hostname: Option<String>,
     /// What `/etc/resolv.conf` says inside; `None` leaves the host's file visible.
     pub resolver: Option<ResolvConf>,
+    /// Directories of the host that the guest sees empty and cannot write to, where they exist:
+    /// those with sockets that are not for it.
+    pub hidden: Vec<PathBuf>,
     /// Name of the guest's network device.
     pub tap_name: String,
     /// Frames the device queues before it drops. The kernel's default for a TAP, 500, is less
@@ -52,6 +55,7 @@ impl SandboxOptions {
             addressing: Addressing::default(),
             hostname: None,
             resolver: None,
+            hidden: Vec::new(),
             tap_name: "eth0".to_owned(),
             tap_queue_len: 10_000,
             command: command.into_iter().map(Into::into).collect(),

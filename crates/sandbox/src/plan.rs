@@ -4,6 +4,7 @@
 //! reads nothing of the parent's that could be locked.
 
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
 use portreeve_types::Addressing;
 use rustix::process::{Gid, Uid};
@@ -21,6 +22,7 @@ pub(crate) struct Plan {
     pub(crate) hostname: Option<String>,
     /// The text of the guest's resolver file.
     pub(crate) resolver: Option<String>,
+    pub(crate) hidden: Vec<PathBuf>,
     pub(crate) tap_name: String,
     pub(crate) tap_queue_len: u32,
     pub(crate) command: Command,
@@ -41,6 +43,7 @@ impl Plan {
             addressing: options.addressing.clone(),
             hostname: options.hostname.clone(),
             resolver: options.resolver.as_ref().map(|resolver| resolver.text()),
+            hidden: options.hidden.clone(),
             tap_name: options.tap_name.clone(),
             tap_queue_len: options.tap_queue_len,
             command: Command::new(options)?,

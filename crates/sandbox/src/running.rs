@@ -64,6 +64,7 @@ pub struct Running {
     tap: Option<OwnedFd>,
     job: Option<JobControl>,
     signals: Option<Forwarding>,
+    intercepted: Vec<Intercepted>,
     ready: OwnedFd,
     /// How the command ended, once init has told.
     told: Option<ExitStatus>,
@@ -81,7 +82,9 @@ impl Running {
     ) -> Result<Self, Error> {
         let ready = readiness(&guest, signals.as_ref())
             .map_err(|errno| Error::io("epoll")(errno.into()))?;
-        let mut running = Self { guest, tap, job, signals, ready, told: None, ended: None };
+        let intercepted = Vec::new();
+        let mut running =
+            Self { guest, tap, job, signals, intercepted, ready, told: None, ended: None };
         let foreground = running.job.as_mut().is_some_and(JobControl::give_at_start);
         let start = ToInit::Start { foreground };
         running.guest.channel.tell(start).map_err(Error::io("starting the command"))?;
@@ -165,6 +168,13 @@ impl Running {
         self.guest.channel.tell(ToInit::Signal(signal)).map_err(Error::io("sending a signal"))
     }
 
+    /// Keeps a signal that would be passed on: `work` is done instead, by whoever calls
+    /// [`Running::wait`] or [`Running::poll_exit`], which it must not hold up. One that the kernel
+    /// sends, for a terminal that is gone or a key pressed, is passed on all the same.
+    pub fn intercept(&mut self, signal: i32, work: impl FnMut() + Send + 'static) {
+        self.intercepted.push(Intercepted { signal, work: Box::new(work) });
+    }
+
     /// The guest's network namespace. Held open until this value is dropped, so that the guest's
     /// kernel can still deliver what the command had written when it ended.
     pub fn netns(&self) -> BorrowedFd<'_> {
@@ -189,6 +199,10 @@ impl Running {
     }
 
     fn pass_on(&mut self, received: Received) {
+        let kept = self.intercepted.iter_mut().find(|kept| kept.signal == received.signal);
+        if let Some(kept) = kept.filter(|_| !received.from_kernel) {
+            return (kept.work)();
+        }
         let order = match received.signal {
             libc::SIGCONT => {
                 let foreground = self.job.as_mut().is_some_and(JobControl::continued);
@@ -281,6 +295,18 @@ fn readiness(guest: &Guest, signals: Option<&Forwarding>) -> Result<OwnedFd, Err
         add(signals.queue.as_fd())?;
     }
     Ok(ready)
+}
+
+/// A signal that is not passed on, and what is done instead.
+struct Intercepted {
+    signal: i32,
+    work: Box<dyn FnMut() + Send>,
+}
+
+impl fmt::Debug for Intercepted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Intercepted").field("signal", &self.signal).finish_non_exhaustive()
+    }
 }
 
 /// Signals of this process that go to the command instead. Dropped, it gives the thread that made

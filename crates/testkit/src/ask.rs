@@ -35,6 +35,35 @@ impl Answer {
     }
 }
 
+/// A question for the IPv4 addresses of a name. RFC 1035 §4.1.
+pub fn question(id: u16, name: &str) -> Vec<u8> {
+    let mut message = id.to_be_bytes().to_vec();
+    message.extend_from_slice(&[1, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
+    for label in name.split('.') {
+        message.push(label.len() as u8);
+        message.extend_from_slice(label.as_bytes());
+    }
+    message.extend_from_slice(&[0, 0, 1, 0, 1]);
+    message
+}
+
+/// The answer of a server to its own question, with one address.
+///
+/// # Panics
+/// When the question has no name.
+pub fn answer_to(question: &[u8], address: [u8; 4], ttl: u32) -> Vec<u8> {
+    // The question ends behind its name's root label, type and class.
+    let end = 12 + question[12..].iter().position(|&byte| byte == 0).expect("a name") + 5;
+    let mut message = question[..end].to_vec();
+    message[2..4].copy_from_slice(&[0x81, 0x80]);
+    message[4..12].copy_from_slice(&[0, 1, 0, 1, 0, 0, 0, 0]);
+    message.extend_from_slice(&[0xc0, 12, 0, 1, 0, 1]);
+    message.extend_from_slice(&ttl.to_be_bytes());
+    message.extend_from_slice(&[0, 4]);
+    message.extend_from_slice(&address);
+    message
+}
+
 impl Pair {
     /// Gives the engine one frame and returns the packets that come back at once.
     ///

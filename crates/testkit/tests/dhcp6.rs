@@ -452,6 +452,6 @@ proptest! {
                 prop_assert!(Message::from_bytes(payload).is_ok());
             }
         }
-        prop_assert_eq!(pair.engine.poll_timeout(), None);
+        pair.assert_no_timer();
     }
 }

@@ -195,6 +195,10 @@ fn an_unknown_guest_is_learnt_from_whatever_it_says_first() {
         // Nor does a group address as source.
         let group = frame(&pair, guest, [3, 9, 9, 9, 9, 9]);
         answers(&mut pair, &group);
+        for reason in [DropReason::SourceAddress, DropReason::Protocol] {
+            let dropped = Event::Dropped { reason, count: 1 };
+            assert_eq!(pair.engine.poll_event(), Some(dropped));
+        }
         assert_eq!(pair.engine.poll_event(), None);
         let right = frame(&pair, guest, pair.guest.nic.mac);
         answers(&mut pair, &right);

@@ -368,7 +368,7 @@ fn fragments_of_what_is_never_cut_are_refused() {
         }
         pair.run_for(SOON);
         assert_eq!(pair.engine.counters().drops(DropReason::FragmentUnexpected), 4);
-        assert_eq!(pair.engine.poll_timeout(), None);
+        pair.assert_no_timer();
     }
 }
 

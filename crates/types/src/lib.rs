@@ -2,7 +2,8 @@
 //!
 //! Owns the vocabulary the other crates share: addresses of the guest's link ([`Addressing`]),
 //! what else a guest is told ([`Announce`]), what to publish ([`PublishSpec`], [`PublishRequest`]) and what is published
-//! ([`PublishedPort`]), the name server's configuration ([`DnsConfig`]), every limit ([`Limits`]),
+//! ([`PublishedPort`]), the name server's configuration ([`DnsConfig`]), every limit ([`Limits`]), all of it in one
+//! value ([`Configuration`]),
 //! and the time ([`Instant`]) that the sans-IO crates take as an argument. Types that stand in
 //! configuration files or in the API are `serde` and `schemars` types.
 //!
@@ -13,6 +14,8 @@
 mod addressing;
 mod announce;
 pub mod api;
+mod config;
+mod descriptor;
 mod dns;
 mod dns_name;
 mod egress;
@@ -27,6 +30,12 @@ mod time;
 
 pub use addressing::{Addressing, AddressingError, Ipv4Link, Ipv6Link};
 pub use announce::{Announce, AnnounceError};
+pub use config::{
+    AddressesConfig, ConfigFault, Configuration, ControlConfig, ControlSocket, DatagramPaths,
+    FdKind, GuestAddress, InheritedLink, LinkConfig, ParseDurationError, ParseGuestAddressError,
+    parse_duration,
+};
+pub use descriptor::{Descriptor, ParseDescriptorError};
 pub use dns::{
     DnsConfig, DnsConfigError, DnsStrategy, NameServerAddr, ParseNameServerAddrError, StaticRecord,
 };

@@ -4,9 +4,9 @@
 //! the real `portreeve run` in it, as root and as an ordinary user ([`run`]), the library with a
 //! TAP ([`library`]), clients ([`client`]) and bytes that show where one is missing ([`content`]);
 //! for virtual machines `portreeve serve` ([`serve`]) with a machine ([`vm`]) or a namespace
-//! that speaks as one ([`socket_guest`]);
+//! that speaks as one ([`socket_guest`]); a client of the control API ([`control`]);
 //! for the guest's own connections an internet ([`internet`], [`name_server`]) and a guest that
-//! does as it is told ([`calls`]).
+//! does as it is told ([`calls`]); for what draws on a terminal one that can be looked at ([`tmux`]).
 //! The guest's side is a program of this package, `portreeve-e2e-guest` (`src/guest`).
 
 #![expect(
@@ -18,6 +18,7 @@
 pub mod calls;
 pub mod client;
 pub mod content;
+pub mod control;
 pub mod dns;
 pub mod etc;
 pub mod internet;
@@ -31,4 +32,5 @@ pub mod run;
 pub mod serve;
 pub mod socket_guest;
 pub mod sys;
+pub mod tmux;
 pub mod vm;

@@ -37,8 +37,13 @@ impl Serve {
 
     /// Starts a whole command, whose directory is this.
     pub fn spawn(mut command: Command, directory: TempDir) -> Self {
-        command.stdin(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("it starts");
+        command.stdin(Stdio::null());
+        Self::spawn_as_given(command, directory)
+    }
+
+    /// The same, with the standard input that the command has.
+    pub fn spawn_as_given(mut command: Command, directory: TempDir) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("it starts");
         let err = Lines::of(child.stderr.take().expect("piped"));
         Self { child, err, directory }
     }

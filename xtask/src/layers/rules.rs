@@ -18,6 +18,7 @@ pub(super) const LAYERS: &[Layer] = &[
         may_use: Some(&[
             "portreeve",
             "portreeve-client",
+            "portreeve-config",
             "portreeve-control",
             "portreeve-sandbox",
             "portreeve-top",
@@ -40,6 +41,12 @@ pub(super) const LAYERS: &[Layer] = &[
         name: "portreeve-client",
         may_use: Some(&["portreeve-types"]),
         reason: "a client speaks HTTP in API types, so that it can be built without any engine",
+    },
+    Layer {
+        name: "portreeve-config",
+        may_use: Some(&["portreeve-types"]),
+        reason: "a configuration is read and compared without any engine, so that whoever embeds \
+                 one may take it or leave it",
     },
     Layer {
         name: "portreeve",
@@ -187,6 +194,7 @@ pub(super) const EXTERNALS: &[External] = &[
 pub(super) const FORBID_UNSAFE: &[&str] = &[
     "crates/cli",
     "crates/client",
+    "crates/config",
     "crates/control",
     "crates/core",
     "crates/dns",

@@ -1,27 +1,23 @@
 //! The options that say what a guest's network is and what it may reach.
 //!
-//! Owns their names and texts, and turns them into the library's types; what contradicts itself is
-//! found there. Shared by every command that makes a guest.
+//! Owns their names and texts, and what each of them is in a configuration. Shared by every command
+//! that makes a guest.
 
 use std::net::IpAddr;
 
 use clap::{Args, ValueEnum};
 use portreeve::{
-    Addressing, DnsConfig, DnsName, Egress, HostAccess, MacAddr, NameServerAddr, StaticRecord,
-    UdpFiltering, free_addressing,
+    DnsConfig, DnsName, Egress, HostAccess, MacAddr, NameServerAddr, StaticRecord, UdpFiltering,
 };
-use portreeve_types::{AddressingError, Ipv4Link, Ipv6Link};
-
-use crate::report::Failure;
+use portreeve_types::{AddressesConfig, GuestAddress};
 
 /// The guest's link and its addresses.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Addresses")]
 pub(crate) struct AddressArgs {
-    /// Largest packet on the guest's link, in bytes
-    #[arg(long, value_name = "N", default_value_t = 1500,
-          value_parser = clap::value_parser!(u16).range(576..=65_520))]
-    pub(crate) mtu: u16,
+    /// Largest packet on the guest's link, in bytes [default: 1500]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(576..=65_520))]
+    pub(crate) mtu: Option<u16>,
     /// Give the guest no IPv6
     #[arg(long, conflicts_with = "ipv6_only")]
     pub(crate) ipv4_only: bool,
@@ -31,8 +27,8 @@ pub(crate) struct AddressArgs {
     /// The guest's address with the length of its prefix, as in 10.0.5.2/24; once for each family
     ///
     /// By default they are chosen so that they collide with none of this host's.
-    #[arg(long, value_name = "IP/LEN", value_parser = network)]
-    pub(crate) address: Vec<(IpAddr, u8)>,
+    #[arg(long, value_name = "IP/LEN")]
+    pub(crate) address: Vec<GuestAddress>,
     /// The gateway's address in that prefix; the first of it by default
     #[arg(long, value_name = "IP")]
     pub(crate) gateway: Vec<IpAddr>,
@@ -42,7 +38,7 @@ pub(crate) struct AddressArgs {
 }
 
 /// What the guest may reach.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "The guest's own connections")]
 pub(crate) struct EgressArgs {
     /// Let the guest open no connections of its own; published ports work all the same
@@ -62,13 +58,14 @@ pub(crate) struct EgressArgs {
     /// The interface that the guest's traffic leaves through
     #[arg(long, value_name = "IF")]
     pub(crate) bind_interface: Option<String>,
-    /// From whom datagrams reach a port that the guest has sent from (RFC 4787)
-    #[arg(long, value_name = "MODE", default_value = "address-dependent")]
-    pub(crate) udp_filtering: Filtering,
+    /// From whom datagrams reach a port that the guest has sent from (RFC 4787) [default:
+    /// address-dependent]
+    #[arg(long, value_name = "MODE")]
+    pub(crate) udp_filtering: Option<Filtering>,
 }
 
 /// How the guest's names are resolved.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Names")]
 pub(crate) struct DnsArgs {
     /// A name server to ask in place of this host's own, as in `1.1.1.1` or `[::1]:5353`
@@ -94,80 +91,67 @@ pub(crate) enum Filtering {
 }
 
 impl AddressArgs {
-    /// The guest's addresses: those given, and for the rest what is free on this host.
-    pub(crate) fn addressing(&self) -> Result<Addressing, Failure> {
-        let mut addressing = free_addressing();
-        addressing.mtu = self.mtu;
-        if let Some(mac) = self.mac {
-            addressing.guest_mac = Some(mac);
-        }
-        for &(address, prefix_len) in &self.address {
-            let gateway = self.gateway.iter().copied().find(|g| g.is_ipv6() == address.is_ipv6());
-            let gateway = gateway.unwrap_or_else(|| first_of(address, prefix_len));
-            match (address, gateway) {
-                (IpAddr::V4(guest), IpAddr::V4(gateway)) => {
-                    addressing.ipv4 = Some(Ipv4Link { guest, gateway, prefix_len });
-                }
-                (IpAddr::V6(guest), IpAddr::V6(gateway)) => {
-                    let link = addressing.ipv6.unwrap_or_default();
-                    addressing.ipv6 = Some(Ipv6Link { guest, gateway, prefix_len, ..link });
-                }
-                _ => {}
-            }
-        }
-        for gateway in &self.gateway {
-            if !self.address.iter().any(|(address, _)| address.is_ipv6() == gateway.is_ipv6()) {
-                return Err(Failure::ours(format_args!(
-                    "--gateway {gateway} needs the guest's --address of the same family"
-                )));
-            }
-        }
+    /// Puts what was given in place of what is there.
+    pub(crate) fn apply(&self, to: &mut AddressesConfig) {
+        to.mtu = self.mtu.unwrap_or(to.mtu);
+        replace(&mut to.address, &self.address);
+        replace(&mut to.gateway, &self.gateway);
+        to.mac = self.mac.or(to.mac);
         if self.ipv4_only {
-            addressing.ipv6 = None;
+            (to.ipv4, to.ipv6) = (true, false);
         }
         if self.ipv6_only {
-            addressing.ipv4 = None;
+            (to.ipv4, to.ipv6) = (false, true);
         }
-        addressing.validate().map_err(|error| match error {
-            AddressingError::Mtu { .. } => Failure::ours(format_args!("--mtu: {error}")),
-            _ => Failure::ours(format_args!("the guest's addresses: {error}")),
-        })?;
-        Ok(addressing)
     }
 }
 
 impl EgressArgs {
-    pub(crate) fn egress(&self) -> Egress {
-        Egress {
-            enabled: !self.no_outbound,
-            host: self.allow_host.clone().unwrap_or_default(),
-            udp_filtering: self.udp_filtering.into(),
-            bind_addresses: self.bind_address.clone(),
-            bind_interface: self.bind_interface.clone(),
+    /// Puts what was given in place of what is there.
+    pub(crate) fn apply(&self, to: &mut Egress) {
+        if self.no_outbound {
+            to.enabled = false;
+        }
+        if let Some(host) = &self.allow_host {
+            to.host = host.clone();
+        }
+        if let Some(filtering) = self.udp_filtering {
+            to.udp_filtering = filtering.into();
+        }
+        replace(&mut to.bind_addresses, &self.bind_address);
+        if let Some(interface) = &self.bind_interface {
+            to.bind_interface = Some(interface.clone());
         }
     }
 }
 
 impl DnsArgs {
-    pub(crate) fn config(&self) -> DnsConfig {
-        let mut records: Vec<StaticRecord> = Vec::new();
+    /// Puts what was given in place of what is there; a name is added, with all its addresses.
+    pub(crate) fn apply(&self, to: &mut DnsConfig) {
+        if !self.dns.is_empty() {
+            to.upstreams = Some(self.dns.clone());
+        }
+        if !self.dns_search.is_empty() {
+            to.search = Some(self.dns_search.clone());
+        }
+        to.records.retain(|record| self.add_host.iter().all(|(name, _)| *name != record.name));
         for (name, address) in &self.add_host {
-            match records.iter_mut().find(|record| record.name == *name) {
+            match to.records.iter_mut().find(|record| record.name == *name) {
                 Some(record) => record.addresses.push(*address),
-                None => records.push(StaticRecord {
+                None => to.records.push(StaticRecord {
                     name: name.clone(),
                     addresses: vec![*address],
                     ttl: StaticRecord::DEFAULT_TTL,
                 }),
             }
         }
-        let given = |list: &[NameServerAddr]| (!list.is_empty()).then(|| list.to_vec());
-        DnsConfig {
-            upstreams: given(&self.dns),
-            search: (!self.dns_search.is_empty()).then(|| self.dns_search.clone()),
-            records,
-            ..DnsConfig::default()
-        }
+    }
+}
+
+/// A list that was given stands for the whole of another.
+fn replace<T: Clone>(list: &mut Vec<T>, given: &[T]) {
+    if !given.is_empty() {
+        *list = given.to_vec();
     }
 }
 
@@ -178,34 +162,6 @@ impl From<Filtering> for UdpFiltering {
             Filtering::AddressDependent => Self::AddressDependent,
             Filtering::AddressAndPortDependent => Self::AddressAndPortDependent,
         }
-    }
-}
-
-/// The first address of the prefix behind its own, which is what a gateway usually has; the next
-/// one when that is the guest's.
-fn first_of(address: IpAddr, prefix_len: u8) -> IpAddr {
-    match address {
-        IpAddr::V4(v4) => {
-            let mask = !u32::MAX.checked_shr(prefix_len.into()).unwrap_or(0);
-            let first = (v4.to_bits() & mask) + 1;
-            std::net::Ipv4Addr::from_bits(first + u32::from(first == v4.to_bits())).into()
-        }
-        IpAddr::V6(v6) => {
-            let mask = !u128::MAX.checked_shr(prefix_len.into()).unwrap_or(0);
-            let first = (v6.to_bits() & mask) + 1;
-            std::net::Ipv6Addr::from_bits(first + u128::from(first == v6.to_bits())).into()
-        }
-    }
-}
-
-fn network(text: &str) -> Result<(IpAddr, u8), String> {
-    let (address, length) =
-        text.split_once('/').ok_or("the length of the prefix is missing, as in 10.0.5.2/24")?;
-    let address: IpAddr = address.parse().map_err(|_| format!("`{address}` is no IP address"))?;
-    let most = if address.is_ipv6() { 128 } else { 32 };
-    match length.parse() {
-        Ok(length) if length <= most => Ok((address, length)),
-        _ => Err(format!("`{length}` is no length of a prefix: 0 to {most}")),
     }
 }
 
@@ -222,34 +178,26 @@ fn host_entry(text: &str) -> Result<(DnsName, IpAddr), String> {
 mod tests {
     use super::*;
 
-    fn args(address: &[&str], gateway: &[&str]) -> AddressArgs {
-        AddressArgs {
-            mtu: 1500,
-            ipv4_only: false,
-            ipv6_only: false,
-            address: address.iter().map(|text| network(text).unwrap()).collect(),
-            gateway: gateway.iter().map(|text| text.parse().unwrap()).collect(),
-            mac: None,
-        }
+    fn entry(text: &str) -> (DnsName, IpAddr) {
+        host_entry(text).unwrap()
     }
 
     #[test]
-    fn addresses_are_taken_and_the_gateway_follows() {
-        let addressing = args(&["10.9.8.7/24", "fd00:9::7/64"], &[]).addressing().unwrap();
-        assert_eq!(addressing.ipv4.unwrap().gateway.to_string(), "10.9.8.1");
-        assert_eq!(addressing.ipv6.unwrap().gateway.to_string(), "fd00:9::1");
-        let addressing = args(&["10.9.8.1/24"], &[]).addressing().unwrap();
-        assert_eq!(addressing.ipv4.unwrap().gateway.to_string(), "10.9.8.2");
-        let addressing = args(&["10.9.8.7/24"], &["10.9.8.254"]).addressing().unwrap();
-        assert_eq!(addressing.ipv4.unwrap().gateway.to_string(), "10.9.8.254");
-        assert!(args(&[], &["10.9.8.254"]).addressing().is_err());
-        assert!(args(&["10.9.8.7/24"], &["10.9.9.1"]).addressing().is_err());
+    fn a_name_of_the_command_line_replaces_one_of_the_file() {
+        let mut dns = DnsConfig::default();
+        let given = |entries: &[&str]| DnsArgs {
+            dns: Vec::new(),
+            dns_search: Vec::new(),
+            add_host: entries.iter().map(|text| entry(text)).collect(),
+        };
+        given(&["a:10.0.0.1", "b:10.0.0.2"]).apply(&mut dns);
+        given(&["b:10.0.0.3", "c:10.0.0.4", "c:::5"]).apply(&mut dns);
+        let records = dns.records.iter().map(|r| (r.name.as_str(), r.addresses.len()));
+        assert_eq!(records.collect::<Vec<_>>(), [("a", 1), ("b", 1), ("c", 2)]);
     }
 
     #[test]
     fn texts_that_are_wrong_say_what_would_be_right() {
-        assert!(network("10.0.0.2").unwrap_err().contains("10.0.5.2/24"));
-        assert!(network("10.0.0.2/33").unwrap_err().contains("0 to 32"));
         assert!(host_entry("db").unwrap_err().contains("NAME:IP"));
         let (name, address) = host_entry("db.test:[2001:db8::7]").unwrap();
         assert_eq!((name.as_str(), address.to_string().as_str()), ("db.test", "2001:db8::7"));

@@ -5,12 +5,15 @@
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, ValueEnum};
+use portreeve_types::{Configuration, DatagramPaths, Descriptor, InheritedLink, LinkConfig};
 
+use super::config::ConfigArgs;
 use super::serving::ServingArgs;
+use crate::configuration::ConfigurationError;
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// A name for the guest: its host name, and the name shown for it
+    /// A name for the guest: its host name, and what `portreeve ps` and the like know it by
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
     /// Write a newline to this descriptor, and close it, once the ports are bound and a guest may
@@ -22,16 +25,33 @@ pub(crate) struct ServeArgs {
     pub(crate) exit_with_guest: bool,
     #[command(flatten)]
     pub(crate) serving: ServingArgs,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
     // Behind the others, which would come under its heading.
     #[command(flatten)]
     pub(crate) attach: AttachArgs,
 }
 
-/// How the guest is attached: one of them.
-#[derive(Debug, Args)]
+impl ServeArgs {
+    /// Puts what was given in place of what is there.
+    pub(crate) fn apply(&self, to: &mut Configuration) -> Result<(), ConfigurationError> {
+        if let Some(name) = &self.name {
+            to.name = Some(name.clone());
+        }
+        to.ready_fd = self.ready_fd.or(to.ready_fd);
+        to.exit_with_guest |= self.exit_with_guest;
+        if let Some(link) = self.attach.link() {
+            to.link = Some(link);
+        }
+        self.serving.apply(to)
+    }
+}
+
+/// How the guest is attached: one of them, here or in the configuration.
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "The guest's link")]
 #[group(skip)]
-#[command(group(ArgGroup::new("link").required(true).args([
+#[command(group(ArgGroup::new("link").args([
     "stream", "stream_connect", "dgram", "vfkit", "seqpacket", "hyperkit", "tap", "fd",
 ])))]
 pub(crate) struct AttachArgs {
@@ -44,7 +64,7 @@ pub(crate) struct AttachArgs {
     pub(crate) stream_connect: Option<PathBuf>,
     /// Bind a datagram socket; the guest is at REMOTE, or else whoever sends first: QEMU's
     /// `-netdev dgram`
-    #[arg(long, value_name = "PATH[,REMOTE]")]
+    #[arg(long, value_name = "PATH[,REMOTE]", value_parser = datagram_paths)]
     pub(crate) dgram: Option<DatagramPaths>,
     /// Bind a datagram socket for vfkit or libkrun's `unixgram`
     #[arg(long, value_name = "PATH")]
@@ -58,11 +78,12 @@ pub(crate) struct AttachArgs {
     /// Attach to a TAP device that is there: with a bridge and the VMM's own TAP, Firecracker
     #[arg(long, value_name = "NAME")]
     pub(crate) tap: Option<String>,
-    /// Take over a descriptor: a connected or listening socket, or a TAP
-    #[arg(long, value_name = "N")]
-    pub(crate) fd: Option<i32>,
+    /// Take over a descriptor, by its number or its name in socket activation: a connected or
+    /// listening socket, or a TAP
+    #[arg(long, value_name = "N|NAME")]
+    pub(crate) fd: Option<Descriptor>,
     /// What the descriptor must be; by default it is asked
-    #[arg(long, value_name = "KIND", conflicts_with_all = [
+    #[arg(long, value_name = "KIND", requires = "fd", conflicts_with_all = [
         "stream", "stream_connect", "dgram", "vfkit", "seqpacket", "hyperkit", "tap",
     ])]
     pub(crate) fd_kind: Option<FdKind>,
@@ -81,26 +102,45 @@ pub(crate) enum FdKind {
     Tap,
 }
 
-/// Where a datagram socket is, and where the guest's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct DatagramPaths {
-    pub(crate) local: PathBuf,
-    pub(crate) remote: Option<PathBuf>,
+impl AttachArgs {
+    /// The one that was given.
+    fn link(&self) -> Option<LinkConfig> {
+        let path = |path: &Option<PathBuf>, link: fn(PathBuf) -> LinkConfig| path.clone().map(link);
+        path(&self.stream, LinkConfig::Stream)
+            .or_else(|| path(&self.stream_connect, LinkConfig::StreamConnect))
+            .or_else(|| self.dgram.clone().map(LinkConfig::Dgram))
+            .or_else(|| path(&self.vfkit, LinkConfig::Vfkit))
+            .or_else(|| path(&self.seqpacket, LinkConfig::Seqpacket))
+            .or_else(|| path(&self.hyperkit, LinkConfig::Hyperkit))
+            .or_else(|| self.tap.clone().map(LinkConfig::Tap))
+            .or_else(|| {
+                let descriptor = self.fd.clone()?;
+                let kind = self.fd_kind.map(Into::into);
+                Some(LinkConfig::Fd(InheritedLink { descriptor, kind }))
+            })
+    }
 }
 
-impl std::str::FromStr for DatagramPaths {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (local, remote) = match text.split_once(',') {
-            Some((local, remote)) => (local, Some(remote)),
-            None => (text, None),
-        };
-        if local.is_empty() || remote.is_some_and(str::is_empty) {
-            return Err("write PATH, or PATH,REMOTE with the path of the guest's socket".into());
+impl From<FdKind> for portreeve_types::FdKind {
+    fn from(kind: FdKind) -> Self {
+        match kind {
+            FdKind::Stream => Self::Stream,
+            FdKind::Dgram => Self::Dgram,
+            FdKind::Seqpacket => Self::Seqpacket,
+            FdKind::Tap => Self::Tap,
         }
-        Ok(Self { local: local.into(), remote: remote.map(Into::into) })
     }
+}
+
+fn datagram_paths(text: &str) -> Result<DatagramPaths, String> {
+    let (path, remote) = match text.split_once(',') {
+        Some((path, remote)) => (path, Some(remote)),
+        None => (text, None),
+    };
+    if path.is_empty() || remote.is_some_and(str::is_empty) {
+        return Err("write PATH, or PATH,REMOTE with the path of the guest's socket".into());
+    }
+    Ok(DatagramPaths { path: path.into(), remote: remote.map(Into::into) })
 }
 
 #[cfg(test)]
@@ -118,20 +158,22 @@ mod tests {
     }
 
     #[test]
-    fn one_link_is_wanted_and_no_more() {
-        assert!(parse(&[]).unwrap_err().contains("--stream"));
+    fn one_link_is_taken_and_no_more() {
+        assert_eq!(parse(&[]).unwrap().attach.link(), None);
         assert!(parse(&["--stream", "a", "--tap", "b"]).unwrap_err().contains("cannot be used"));
         assert!(parse(&["--tap", "b", "--fd-kind", "tap"]).is_err());
         let args = parse(&["--fd", "5", "--fd-kind", "dgram", "-p", "80", "--exit-with-guest"]);
         let args = args.unwrap();
-        assert_eq!((args.attach.fd, args.attach.fd_kind), (Some(5), Some(FdKind::Dgram)));
+        let kind = Some(portreeve_types::FdKind::Dgram);
+        let link = InheritedLink { descriptor: Descriptor::Number(5), kind };
+        assert_eq!(args.attach.link(), Some(LinkConfig::Fd(link)));
         assert!(args.exit_with_guest);
         assert_eq!(args.serving.publish, ["80"]);
     }
 
     #[test]
     fn a_datagram_socket_may_name_the_other_one() {
-        let paths = |text: &str| text.parse::<DatagramPaths>();
+        let paths = datagram_paths;
         assert_eq!(paths("/a").unwrap().remote, None);
         assert_eq!(paths("/a,/b").unwrap().remote, Some("/b".into()));
         assert!(paths("/a,").is_err() && paths(",/b").is_err());

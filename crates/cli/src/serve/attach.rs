@@ -1,4 +1,4 @@
-//! From options to a link.
+//! From configuration to a link.
 //!
 //! Owns the choice, and the words when it cannot be had; links themselves are the library's.
 
@@ -9,43 +9,29 @@ use portreeve::{
     Link, LinkError, SocketOptions, Tap, TapCause, TapError, TapOptions, datagram, hyperkit,
     seqpacket, stream,
 };
+use portreeve_types::{Descriptor, FdKind, InheritedLink, LinkConfig};
 use rustix::io::Errno;
 use rustix::net::{SocketType, sockopt};
 
-use crate::args::serve::{AttachArgs, FdKind};
 use crate::report::Failure;
 
 /// Makes the link.
-pub(super) fn attach(args: &AttachArgs, mtu: u16) -> Result<Box<dyn Link>, Failure> {
+pub(super) fn attach(link: Option<&LinkConfig>, mtu: u16) -> Result<Box<dyn Link>, Failure> {
     let options = SocketOptions { mtu, ..SocketOptions::default() };
-    if let Some(path) = &args.stream {
-        return Ok(Box::new(stream::listen(path, &options)?));
-    }
-    if let Some(path) = &args.stream_connect {
-        return Ok(Box::new(stream::connect(path, &options)?));
-    }
-    if let Some(paths) = &args.dgram {
-        return Ok(Box::new(match &paths.remote {
-            Some(remote) => datagram::connect(&paths.local, remote, &options)?,
-            None => datagram::listen(&paths.local, &options)?,
-        }));
-    }
-    if let Some(path) = &args.vfkit {
-        return Ok(Box::new(datagram::listen(path, &options)?));
-    }
-    if let Some(path) = &args.seqpacket {
-        return Ok(Box::new(seqpacket::listen(path, &options)?));
-    }
-    if let Some(path) = &args.hyperkit {
-        return Ok(Box::new(hyperkit::listen(path, &options)?));
-    }
-    if let Some(name) = &args.tap {
-        return Ok(Box::new(tap(name, mtu)?));
-    }
-    match args.fd {
-        Some(number) => inherited(number, args.fd_kind, mtu, &options),
-        None => Err(Failure::ours("no link was named")),
-    }
+    Ok(match link {
+        Some(LinkConfig::Stream(path)) => Box::new(stream::listen(path, &options)?),
+        Some(LinkConfig::StreamConnect(path)) => Box::new(stream::connect(path, &options)?),
+        Some(LinkConfig::Dgram(paths)) => Box::new(match &paths.remote {
+            Some(remote) => datagram::connect(&paths.path, remote, &options)?,
+            None => datagram::listen(&paths.path, &options)?,
+        }),
+        Some(LinkConfig::Vfkit(path)) => Box::new(datagram::listen(path, &options)?),
+        Some(LinkConfig::Seqpacket(path)) => Box::new(seqpacket::listen(path, &options)?),
+        Some(LinkConfig::Hyperkit(path)) => Box::new(hyperkit::listen(path, &options)?),
+        Some(LinkConfig::Tap(name)) => Box::new(tap(name, mtu)?),
+        Some(LinkConfig::Fd(fd)) => inherited(fd, mtu, &options)?,
+        None => return Err(Failure::ours("no link was named")),
+    })
 }
 
 fn tap(name: &str, mtu: u16) -> Result<Tap, Failure> {
@@ -74,19 +60,19 @@ fn tap_failure(option: &str, which: &str, error: &TapError) -> Failure {
 }
 
 fn inherited(
-    number: i32,
-    kind: Option<FdKind>,
+    link: &InheritedLink,
     mtu: u16,
     options: &SocketOptions,
 ) -> Result<Box<dyn Link>, Failure> {
-    let fault = |error: io::Error| Failure::ours(format_args!("--fd {number}: {error}"));
+    let name = &link.descriptor;
+    let fault = |error: io::Error| Failure::ours(format_args!("--fd {name}: {error}"));
     // The link knows it under the number that it has got since.
     let unfit = |error: LinkError| {
         let words = error.to_string().replace(error.place(), "the descriptor");
-        Failure::with_help(format_args!("--fd {number}: {words}"), error.help())
+        Failure::with_help(format_args!("--fd {name}: {words}"), error.help())
     };
-    let fd = portreeve::inherited_fd(number).map_err(fault)?;
-    let kind = match kind {
+    let fd = number(name).and_then(portreeve::inherited_fd).map_err(fault)?;
+    let kind = match link.kind {
         Some(kind) => kind,
         None => kind_of(&fd).map_err(fault)?,
     };
@@ -96,10 +82,26 @@ fn inherited(
         FdKind::Seqpacket => Box::new(seqpacket::from_fd(fd, options).map_err(unfit)?),
         FdKind::Tap => {
             let tap = Tap::from_fd(fd);
-            let tap = tap.map_err(|error| tap_failure("--fd", &number.to_string(), &error))?;
+            let tap = tap.map_err(|error| tap_failure("--fd", &name.to_string(), &error))?;
             Box::new(tap.with_mtu(mtu))
         }
     })
+}
+
+/// The number of a descriptor that may have been named by who handed it over.
+fn number(descriptor: &Descriptor) -> io::Result<i32> {
+    let name = match descriptor {
+        Descriptor::Number(number) => return Ok(*number),
+        Descriptor::Name(name) => name,
+    };
+    let sockets = portreeve::activated_sockets()?;
+    match sockets.iter().find(|socket| socket.name == *name) {
+        Some(socket) => Ok(socket.fd),
+        None => Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            "no socket of this name was handed over (LISTEN_FDNAMES)",
+        )),
+    }
 }
 
 fn kind_of(fd: &OwnedFd) -> io::Result<FdKind> {

@@ -3,6 +3,8 @@
 //! Owns the translation from reasons to answers. A guest's program sees at once that it was refused
 //! and, as far as its kernel tells it, why; the exact reason is in the event.
 
+use std::sync::Arc;
+
 use portreeve_wire::FlowKey;
 use portreeve_wire::icmp::{ErrorKind, Unreachable};
 use portreeve_wire::packet::{IpPacket, Protocol};
@@ -71,15 +73,22 @@ fn answer(refusal: EgressRefusal, protocol: u8) -> Answer {
     }
 }
 
-/// Whether a refusal is a decision of ours, and so a drop, and not what the world said.
-fn is_denial(refusal: EgressRefusal) -> bool {
-    !matches!(
-        refusal,
-        EgressRefusal::Failed(_)
-            | EgressRefusal::HopLimit
-            | EgressRefusal::Group
-            | EgressRefusal::GuestGone
-    )
+/// Why what was refused counts as dropped: a decision of ours does, what the world said does not.
+fn drop_reason(refusal: EgressRefusal) -> Option<DropReason> {
+    match refusal {
+        EgressRefusal::HopLimit => Some(DropReason::HopLimit),
+        EgressRefusal::Failed(_) | EgressRefusal::Group | EgressRefusal::GuestGone => None,
+        EgressRefusal::Disabled
+        | EgressRefusal::HostAddress
+        | EgressRefusal::LinkLocal
+        | EgressRefusal::Metadata
+        | EgressRefusal::Reserved
+        | EgressRefusal::NobodyThere
+        | EgressRefusal::GatewayPort
+        | EgressRefusal::FlowLimit
+        | EgressRefusal::DialLimit
+        | EgressRefusal::Killed => Some(DropReason::EgressDenied),
+    }
 }
 
 impl Engine {
@@ -101,7 +110,7 @@ impl Engine {
         if refusal == EgressRefusal::Group {
             return self.drop(DropReason::Multicast);
         }
-        self.note_egress_refused(&key, refusal);
+        self.note_packet_refused(&key, refusal);
         self.tell_refused_segment(ip, header, segment, refusal);
     }
 
@@ -142,12 +151,12 @@ impl Engine {
     ) {
         match answer(refusal, ip.protocol) {
             Answer::Refused => {
-                self.note_egress_refused(key, refusal);
+                self.note_packet_refused(key, refusal);
                 let error = ErrorKind::Unreachable(Unreachable::Port);
                 self.icmp_error_about(ip, ip.destination, error, upper, upper.len());
             }
             Answer::Error(error) => {
-                self.note_egress_refused(key, refusal);
+                self.note_packet_refused(key, refusal);
                 self.tell_error(ip, error, upper);
             }
             // Discovery and the like: every guest sends it, and nobody is to be bothered.
@@ -155,18 +164,40 @@ impl Engine {
         }
     }
 
-    /// Counts a refusal and reports it.
-    pub(crate) fn note_egress_refused(&mut self, key: &FlowKey, reason: EgressRefusal) {
-        if is_denial(reason) {
-            self.drop(DropReason::EgressDenied);
-        } else if reason == EgressRefusal::HopLimit {
-            self.drop(DropReason::HopLimit);
+    /// Counts and reports the refusal of something that the guest sent earlier.
+    pub(crate) fn note_egress_refused(
+        &mut self,
+        key: &FlowKey,
+        refusal: EgressRefusal,
+        name: Option<Arc<str>>,
+    ) {
+        if let Some(reason) = drop_reason(refusal) {
+            self.lose(reason, 1);
         }
+        self.report_egress_refused(key, refusal, name);
+    }
+
+    /// Counts and reports the refusal of the packet in hand.
+    fn note_packet_refused(&mut self, key: &FlowKey, refusal: EgressRefusal) {
+        if let Some(reason) = drop_reason(refusal) {
+            self.drop(reason);
+        }
+        let name = self.name_of(key.remote.ip());
+        self.report_egress_refused(key, refusal, name);
+    }
+
+    fn report_egress_refused(
+        &mut self,
+        key: &FlowKey,
+        reason: EgressRefusal,
+        name: Option<Arc<str>>,
+    ) {
         self.counters.egress_refused += 1;
         self.events.push(Event::EgressRefused {
             protocol: key.protocol,
             guest: key.guest,
             destination: key.remote,
+            name,
             reason,
         });
     }

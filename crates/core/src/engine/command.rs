@@ -9,6 +9,7 @@ use portreeve_types::{PublishId, SourceMode, Transport};
 
 use crate::engine::Engine;
 use crate::engine::event::CloseReason;
+use crate::engine::losses::Limit;
 use crate::flow::state::PhaseEvent;
 use crate::flow::{Body, FlowId};
 
@@ -115,6 +116,7 @@ impl Engine {
     ) -> Result<Reply, CommandError> {
         let limit = self.config.limits.max_published;
         if self.published.len() >= limit {
+            self.limit_reached(Limit::MaxPublished);
             return Err(CommandError::TooManyPublished { limit });
         }
         let source = source.unwrap_or(self.config.source);

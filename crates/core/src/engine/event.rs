@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use portreeve_dns::DnsEvent;
 use portreeve_types::MacAddr;
@@ -46,6 +47,24 @@ pub enum RefuseReason {
     Killed,
 }
 
+impl RefuseReason {
+    /// The stable name used in the API and in logs.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::NotPublished => "not_published",
+            Self::PortLimit => "port_limit",
+            Self::FlowLimit => "flow_limit",
+            Self::NoPort => "no_port",
+            Self::NoMemory => "no_memory",
+            Self::GuestRefused => "guest_refused",
+            Self::GuestSilent => "guest_silent",
+            Self::ClientGone => "client_gone",
+            Self::GuestGone => "guest_gone",
+            Self::Killed => "killed",
+        }
+    }
+}
+
 /// Why the guest did not get where it wanted to go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
@@ -85,7 +104,7 @@ impl EgressRefusal {
     pub const fn label(self) -> &'static str {
         match self {
             Self::Disabled => "disabled",
-            Self::HostAddress | Self::Failed(DialFailure::HostAddress) => "host_address",
+            Self::HostAddress => "host_address",
             Self::LinkLocal => "link_local",
             Self::Metadata => "metadata",
             Self::Group => "group",
@@ -97,14 +116,7 @@ impl EgressRefusal {
             Self::HopLimit => "hop_limit",
             Self::GuestGone => "guest_gone",
             Self::Killed => "killed",
-            Self::Failed(DialFailure::Refused) => "refused",
-            Self::Failed(DialFailure::NetworkUnreachable) => "network_unreachable",
-            Self::Failed(DialFailure::HostUnreachable) => "host_unreachable",
-            Self::Failed(DialFailure::TimedOut) => "timed_out",
-            Self::Failed(DialFailure::Prohibited) => "prohibited",
-            Self::Failed(DialFailure::Exhausted) => "exhausted",
-            Self::Failed(DialFailure::EchoForbidden) => "echo_forbidden",
-            Self::Failed(DialFailure::Other) => "failed",
+            Self::Failed(failure) => failure.label(),
         }
     }
 }
@@ -133,6 +145,24 @@ pub enum CloseReason {
     StackFault,
     /// The guest's machine was stopped, restarted or replaced.
     GuestGone,
+}
+
+impl CloseReason {
+    /// The stable name used in the API and in logs.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Finished => "finished",
+            Self::GuestReset => "guest_reset",
+            Self::HostReset => "host_reset",
+            Self::TimedOut => "timed_out",
+            Self::Idle => "idle",
+            Self::Evicted => "evicted",
+            Self::Failed(failure) => failure.label(),
+            Self::Killed => "killed",
+            Self::StackFault => "stack_fault",
+            Self::GuestGone => "guest_gone",
+        }
+    }
 }
 
 /// Something worth telling.
@@ -165,8 +195,29 @@ pub enum Event {
         guest: SocketAddr,
         /// Where it wanted to go; port 0 for an echo.
         destination: SocketAddr,
+        /// The name that lately resolved to that address for the guest.
+        name: Option<Arc<str>>,
         /// Why not.
         reason: EgressRefusal,
+    },
+    /// Something from or for the guest went no further. For each reason this is said at most once
+    /// a second: the first at once, and what follows together.
+    Dropped {
+        /// Why.
+        reason: DropReason,
+        /// How often since it was last said.
+        count: u64,
+    },
+    /// A limit turned something away, or ended something older. Said at most once a second for
+    /// each limit, as drops are.
+    LimitReached {
+        /// The field of [`Limits`](portreeve_types::Limits).
+        limit: &'static str,
+        /// The port, of a limit that each published port has for itself; `None` where several
+        /// ports are told of together.
+        publish: Option<PublishId>,
+        /// How often since it was last said.
+        count: u64,
     },
     /// From the gateway's name server: queries, where they are logged, and its upstreams.
     Name(DnsEvent),
@@ -207,11 +258,14 @@ impl EventLog {
         if self.capacity == 0 {
             return;
         }
-        if self.events.len() >= self.capacity {
-            self.events.pop_front();
-            self.lost += 1;
-        }
+        self.make_room(1);
         self.events.push_back(event);
+    }
+
+    /// Keeps as many from now on; the oldest beyond that are lost.
+    pub(crate) fn set_capacity(&mut self, capacity: usize) {
+        self.capacity = capacity;
+        self.make_room(0);
     }
 
     pub(crate) fn pop(&mut self) -> Option<Event> {
@@ -220,14 +274,15 @@ impl EventLog {
         }
         self.events.pop_front()
     }
+
+    fn make_room(&mut self, more: usize) {
+        while self.events.len() + more > self.capacity && self.events.pop_front().is_some() {
+            self.lost += 1;
+        }
+    }
 }
 
 impl Engine {
-    /// Counts something that went no further.
-    pub(crate) fn drop(&mut self, reason: DropReason) {
-        self.counters.drop(reason);
-    }
-
     pub(crate) fn flow_info(&self, id: FlowId) -> Option<FlowInfo> {
         self.flows.get(id).and_then(super::super::flow::Flow::summary)
     }
@@ -246,6 +301,14 @@ mod tests {
         assert_eq!(log.pop(), Some(Event::Lost { count: 3 }));
         assert_eq!(log.pop(), Some(Event::GuestSeen { mac: MacAddr([3; 6]) }));
         assert_eq!(log.pop(), Some(Event::GuestSeen { mac: MacAddr([4; 6]) }));
+        assert_eq!(log.pop(), None);
+        log.set_capacity(3);
+        for byte in 0..3 {
+            log.push(Event::GuestSeen { mac: MacAddr([byte; 6]) });
+        }
+        log.set_capacity(1);
+        assert_eq!(log.pop(), Some(Event::Lost { count: 2 }));
+        assert_eq!(log.pop(), Some(Event::GuestSeen { mac: MacAddr([2; 6]) }));
         assert_eq!(log.pop(), None);
     }
 }

@@ -101,6 +101,23 @@ pub enum DialFailure {
     Other,
 }
 
+impl DialFailure {
+    /// The stable name used in the API and in logs.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::NetworkUnreachable => "network_unreachable",
+            Self::HostUnreachable => "host_unreachable",
+            Self::TimedOut => "timed_out",
+            Self::Prohibited => "prohibited",
+            Self::HostAddress => "host_address",
+            Self::Exhausted => "exhausted",
+            Self::EchoForbidden => "echo_forbidden",
+            Self::Other => "failed",
+        }
+    }
+}
+
 /// What a mapping's socket carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum MappingKind {

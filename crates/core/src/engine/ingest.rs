@@ -14,7 +14,8 @@ use portreeve_wire::router_advert::ROUTER_SOLICITATION;
 
 use crate::drop_reason::DropReason;
 use crate::engine::Engine;
-use crate::fragment::reassembly::Joined;
+use crate::engine::losses::Limit;
+use crate::fragment::reassembly::{Joined, TurnedAway};
 use crate::limits::MAX_FRAME_LEN;
 
 impl Engine {
@@ -81,15 +82,26 @@ impl Engine {
                 Joined::Waiting => {}
                 Joined::Dropped(reason) => self.drop(reason),
             }
-            for _ in 0..self.fragments.take_evicted() {
-                self.drop(DropReason::FragmentLimit);
-            }
-            return;
+            return self.fragments_turned_away();
         }
         if ip.protocol == Protocol::TCP {
             return self.tcp_from_guest(packet, &ip, trusted);
         }
         self.upper_from_guest(header, link, &ip, &packet[ip.payload.clone()]);
+    }
+
+    /// Gives up datagrams whose missing fragments did not come in time.
+    pub(crate) fn fragments_expire(&mut self) {
+        let expired = self.fragments.expire(self.now);
+        self.lose(DropReason::FragmentTimeout, expired as u64);
+    }
+
+    /// Counts what the limits of fragments have turned away.
+    pub(crate) fn fragments_turned_away(&mut self) {
+        let TurnedAway { evicted, by_queues, by_bytes } = self.fragments.take_turned_away();
+        self.lose(DropReason::FragmentLimit, evicted);
+        self.limit_reached_times(Limit::FragmentQueues, by_queues);
+        self.limit_reached_times(Limit::FragmentBytes, by_bytes);
     }
 
     /// What stood behind the IP headers of a whole packet, joined from fragments or not, and is not

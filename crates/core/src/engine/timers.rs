@@ -17,7 +17,22 @@ pub(crate) struct Timers {
     heap: BinaryHeap<Reverse<(Instant, FlowId)>>,
 }
 
+impl Timers {
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.heap.len()
+    }
+}
+
 impl Engine {
+    /// Forgets entries that are no longer live. Walks them: for a change of limits, which moves
+    /// every deadline at once.
+    pub(crate) fn timers_tidy(&mut self) {
+        let flows = &self.flows;
+        let live = |at, id| flows.get(id).is_some_and(|flow| flow.armed == Some(at));
+        self.timers.heap.retain(|&Reverse((at, id))| live(at, id));
+    }
+
     /// Wants the flow looked at no later than `at`; replaces an earlier wish.
     pub(crate) fn arm(&mut self, id: FlowId, at: Instant) {
         let Some(flow) = self.flows.get_mut(id) else { return };
@@ -35,7 +50,8 @@ impl Engine {
         let fragments = self.fragments.poll_timeout();
         let rings = self.stack.release_timeout();
         let names = self.names.poll_timeout();
-        flows.into_iter().chain(seeking).chain(fragments).chain(rings).chain(names).min()
+        let losses = self.losses.poll_timeout();
+        [seeking, fragments, rings, names, losses].into_iter().fold(flows, earlier)
     }
 
     pub(crate) fn run_timers(&mut self) {
@@ -78,5 +94,13 @@ impl Engine {
             }
             None => {}
         }
+    }
+}
+
+/// The earlier of two times that may never come.
+pub(crate) fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }

@@ -16,7 +16,8 @@ impl Engine {
     /// Counters so far.
     pub fn counters(&self) -> Counters {
         let mut counters = self.counters.clone();
-        counters.add_drops(DropReason::ControlQueueFull, self.outbox.overflow);
+        // Those that no call has told of yet.
+        counters.drop(DropReason::ControlQueueFull, self.outbox.overflow());
         counters
     }
 
@@ -25,9 +26,26 @@ impl Engine {
         self.published.get(id)
     }
 
+    /// All published ports, those that are draining included, in the order in which they were
+    /// published.
+    pub fn published_all(&self) -> impl Iterator<Item = (PublishId, &PublishedEntry)> {
+        self.published.iter()
+    }
+
     /// All live flows. Walks the table.
     pub fn flows(&self) -> impl Iterator<Item = FlowSummary> {
         self.flows.iter().filter_map(crate::flow::Flow::summary)
+    }
+
+    /// The live flows in the `limit` slots behind slot `after` (from the first one without it), in
+    /// the order of slots, and the slot to go on behind; `None` at the end.
+    ///
+    /// One call looks at `limit` slots, and at one at least, however many of them are empty, so
+    /// that its cost is bounded: a page may be short or have no flow at all. Over all pages a flow
+    /// that lives all the time is met exactly once, and no other more than once.
+    pub fn flows_after(&self, after: Option<u32>, limit: usize) -> (Vec<FlowSummary>, Option<u32>) {
+        let (flows, next) = self.flows.page(after, limit.max(1));
+        (flows.filter_map(crate::flow::Flow::summary).collect(), next)
     }
 
     /// One flow, while it lives.
@@ -45,6 +63,16 @@ impl Engine {
         self.flows.active()
     }
 
+    /// Number of live TCP flows in each phase, in the order of [`Phase::ALL`].
+    pub fn tcp_by_phase(&self) -> [u32; Phase::ALL.len()] {
+        self.flows.phases()
+    }
+
+    /// Number of live clients of published UDP ports.
+    pub fn udp_client_count(&self) -> usize {
+        self.clients.len()
+    }
+
     /// Number of the guest's own UDP ports and echo identifiers, each with a host socket.
     pub fn mapping_count(&self) -> usize {
         self.mappings.count()
@@ -58,6 +86,16 @@ impl Engine {
     /// Number of 4-tuples in TIME-WAIT.
     pub fn time_wait_count(&self) -> usize {
         self.flows.time_wait()
+    }
+
+    /// Number of frames of the gateway itself that wait for the guest.
+    pub fn control_queue_len(&self) -> usize {
+        self.outbox.frames_len()
+    }
+
+    /// Bytes of datagrams that wait for the guest.
+    pub fn datagram_queue_bytes(&self) -> usize {
+        self.outbox.datagram_bytes()
     }
 
     /// Whether nothing is left to do or to wait for: no flow, no frame, no order.

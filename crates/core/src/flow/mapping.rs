@@ -23,6 +23,7 @@ use crate::egress::Target;
 use crate::engine::Engine;
 use crate::engine::event::{CloseReason, EgressRefusal, Event};
 use crate::engine::host::{HostOp, MappedDatagram, MappingKind, OutgoingDatagram, Undeliverable};
+use crate::engine::losses::Limit;
 use crate::flow::{Body, Flow, FlowId};
 use peers::Peers;
 
@@ -152,6 +153,7 @@ impl Engine {
         let limits = &self.config.limits;
         let most = limits.max_mappings;
         if self.flows.active() >= limits.max_flows {
+            self.limit_reached(Limit::MaxFlows);
             return None;
         }
         while self.mappings.count() >= most {
@@ -183,6 +185,13 @@ impl Engine {
         Some(id)
     }
 
+    /// Ends those that have been idle longest until there are no more than may be.
+    pub(crate) fn mappings_trim(&mut self) {
+        while self.mappings.count() > self.config.limits.max_mappings {
+            self.mapping_evict();
+        }
+    }
+
     /// Ends the mapping that has been idle longest.
     fn mapping_evict(&mut self) {
         while let Some((number, id)) = self.mappings.by_use.pop_first() {
@@ -195,7 +204,8 @@ impl Engine {
                 self.mappings.by_use.insert(mapping.last_use, id);
                 continue;
             }
-            self.drop(DropReason::MappingEvicted);
+            self.lose(DropReason::MappingEvicted, 1);
+            self.limit_reached(Limit::MaxMappings);
             return self.mapping_remove(id, CloseReason::Evicted);
         }
     }
@@ -238,7 +248,7 @@ impl Engine {
         if queued {
             self.counters.datagrams_to_guest += 1;
         } else {
-            self.drop(DropReason::DatagramQueueFull);
+            self.datagram_queue_full();
         }
     }
 
@@ -274,18 +284,32 @@ impl Engine {
         let Body::Mapping(mapping) = &flow.body else { return };
         let remote = mapping.peers.remote(destination).unwrap_or(destination);
         let key = FlowKey { remote, ..flow.key };
-        self.note_egress_refused(&key, EgressRefusal::HostAddress);
+        let name = self.name_of(remote.ip());
+        self.note_egress_refused(&key, EgressRefusal::HostAddress, name);
     }
 
     /// The mapping's deadline has come: it ends if it was idle, else it gets another.
     pub(crate) fn mapping_deadline(&mut self, id: FlowId) {
-        let Some(Flow { body: Body::Mapping(mapping), .. }) = self.flows.get(id) else { return };
-        let due = mapping.last_moved + idle(&self.config.limits, mapping.kind, mapping.only_names);
+        let Some(due) = self.mapping_due(id) else { return };
         if self.now >= due {
             self.mapping_remove(id, CloseReason::Idle);
         } else {
             self.arm(id, due);
         }
+    }
+
+    /// Mappings may be idle for another time from now on.
+    pub(crate) fn mapping_limits_changed(&mut self, id: FlowId) {
+        if let Some(due) = self.mapping_due(id) {
+            self.arm(id, due);
+        }
+    }
+
+    /// When the mapping has been idle for too long, unless something moves before.
+    fn mapping_due(&self, id: FlowId) -> Option<Instant> {
+        let Body::Mapping(mapping) = &self.flows.get(id)?.body else { return None };
+        let idle = idle(&self.config.limits, mapping.kind, mapping.only_names);
+        Some(mapping.last_moved + idle)
     }
 
     pub(crate) fn mapping_remove(&mut self, id: FlowId, reason: CloseReason) {

@@ -12,6 +12,7 @@ pub(crate) mod udp;
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use portreeve_types::{Instant, PublishId};
@@ -54,6 +55,31 @@ impl fmt::Display for FlowId {
         write!(f, "{}.{}", self.index, self.generation)
     }
 }
+
+impl FromStr for FlowId {
+    type Err = FlowIdError;
+
+    fn from_str(text: &str) -> Result<Self, FlowIdError> {
+        // A flow has one name in text: neither signs nor leading zeros, which numbers would allow.
+        let number = |digits: &str| digits.parse().ok().filter(|n: &u32| n.to_string() == digits);
+        let (index, generation) = text.split_once('.').ok_or(FlowIdError)?;
+        let id = number(index).zip(number(generation)).ok_or(FlowIdError)?;
+        Ok(Self { index: id.0, generation: id.1 })
+    }
+}
+
+/// A text that names no flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FlowIdError;
+
+impl fmt::Display for FlowIdError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a flow is named by two numbers, SLOT.GENERATION, as in 12.3")
+    }
+}
+
+impl std::error::Error for FlowIdError {}
 
 /// The record of one flow.
 pub(crate) struct Flow {
@@ -201,4 +227,22 @@ pub struct FlowSummary {
     pub bytes_to_guest: u64,
     /// Payload bytes taken from the guest for the host.
     pub bytes_from_guest: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_read_as_it_is_written_and_in_no_other_spelling() {
+        for (index, generation) in [(0, 0), (12, 3), (u32::MAX, u32::MAX >> 1)] {
+            let id = FlowId { index, generation };
+            assert_eq!(id.to_string().parse(), Ok(id));
+        }
+        for text in
+            ["", ".", "1", "1.", ".1", "+1.2", "1.-2", "01.2", "1.2.3", "1 .2", "4294967296.0"]
+        {
+            assert_eq!(text.parse::<FlowId>(), Err(FlowIdError), "{text}");
+        }
+    }
 }

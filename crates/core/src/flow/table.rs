@@ -7,6 +7,7 @@
 use hashbrown::HashTable;
 use portreeve_wire::FlowKey;
 
+use super::state::Phase;
 use super::{Body, Flow, FlowId};
 use crate::seed::Seed;
 
@@ -17,6 +18,8 @@ pub(crate) struct FlowTable {
     by_key: HashTable<u32>,
     seed: Seed,
     active: usize,
+    /// TCP flows by phase.
+    phases: [u32; Phase::ALL.len()],
 }
 
 struct Slot {
@@ -26,7 +29,14 @@ struct Slot {
 
 impl FlowTable {
     pub(crate) fn new(seed: Seed) -> Self {
-        Self { slots: Vec::new(), free: Vec::new(), by_key: HashTable::new(), seed, active: 0 }
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            by_key: HashTable::new(),
+            seed,
+            active: 0,
+            phases: [0; Phase::ALL.len()],
+        }
     }
 
     /// Takes a slot, lets `make` build the record for its name, and indexes it.
@@ -42,6 +52,9 @@ impl FlowTable {
         let flow = make(id);
         debug_assert_eq!(flow.key, key);
         self.active += usize::from(!matches!(flow.body, Body::TimeWait(_)));
+        if let Some(tcp) = flow.tcp() {
+            self.phases[tcp.phase as usize] += 1;
+        }
         slot.flow = Some(flow);
         let hash = self.seed.table_hash(&key);
         let (slots, seed) = (&self.slots, &self.seed);
@@ -62,7 +75,7 @@ impl FlowTable {
         let slot = &mut self.slots[id.index()];
         slot.generation = slot.generation.wrapping_add(1) & MAX_GENERATION;
         self.free.push(id.index);
-        self.active -= usize::from(!matches!(flow.body, Body::TimeWait(_)));
+        self.left(&flow.body);
         Some(flow)
     }
 
@@ -70,8 +83,16 @@ impl FlowTable {
     pub(crate) fn retire(&mut self, id: FlowId, body: Body) -> Option<Body> {
         let flow = self.get_mut(id)?;
         let old = std::mem::replace(&mut flow.body, body);
-        self.active -= usize::from(!matches!(old, Body::TimeWait(_)));
+        self.left(&old);
         Some(old)
+    }
+
+    /// Moves a TCP flow to another phase. Nothing else does, or the counts by phase would go wrong.
+    pub(crate) fn set_phase(&mut self, id: FlowId, phase: Phase) {
+        let Some(tcp) = self.get_mut(id).and_then(Flow::tcp_mut) else { return };
+        let before = std::mem::replace(&mut tcp.phase, phase);
+        self.phases[before as usize] -= 1;
+        self.phases[phase as usize] += 1;
     }
 
     /// Moves a flow to another key, which the caller has checked to be free.
@@ -112,14 +133,42 @@ impl FlowTable {
         self.active
     }
 
+    /// TCP flows by phase, in the order of [`Phase::ALL`].
+    pub(crate) fn phases(&self) -> [u32; Phase::ALL.len()] {
+        self.phases
+    }
+
     /// Flows in TIME-WAIT.
     pub(crate) fn time_wait(&self) -> usize {
         self.by_key.len() - self.active
     }
 
+    /// The flows in the `count` slots behind slot `after`, or in the first ones, and the last slot
+    /// looked at; `None` when there are no more slots.
+    pub(crate) fn page(
+        &self,
+        after: Option<u32>,
+        count: usize,
+    ) -> (impl Iterator<Item = &Flow>, Option<u32>) {
+        let start = after.map_or(0, |slot| slot as usize + 1).min(self.slots.len());
+        let end = start.saturating_add(count).min(self.slots.len());
+        let flows = self.slots[start..end].iter().filter_map(|slot| slot.flow.as_ref());
+        // Slots are numbered by 32 bits, so a page that ends before the last has a number.
+        let last = (end < self.slots.len()).then(|| end.checked_sub(1)).flatten();
+        (flows, last.and_then(|slot| u32::try_from(slot).ok()))
+    }
+
     /// All flows by slot. Walks the table: for listings and shutdown, never per packet.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Flow> {
         self.slots.iter().filter_map(|slot| slot.flow.as_ref())
+    }
+
+    /// A record has this body no longer.
+    fn left(&mut self, body: &Body) {
+        self.active -= usize::from(!matches!(body, Body::TimeWait(_)));
+        if let Body::Tcp(tcp) = body {
+            self.phases[tcp.phase as usize] -= 1;
+        }
     }
 }
 

@@ -7,7 +7,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use portreeve_types::{PublishId, SourceMode, Transport};
+use portreeve_types::{Instant, PublishId, SourceMode, Transport};
 use portreeve_wire::packet::{IpPacket, Protocol};
 use portreeve_wire::udp::UdpHeader;
 use portreeve_wire::{FlowKey, GsoType, VirtioNetHdr, checksum};
@@ -16,6 +16,7 @@ use crate::drop_reason::DropReason;
 use crate::engine::Engine;
 use crate::engine::event::{CloseReason, Event};
 use crate::engine::host::{IncomingDatagram, OutgoingDatagram};
+use crate::engine::losses::Limit;
 use crate::flow::mapping::Departure;
 use crate::flow::{Body, Flow, FlowId};
 use crate::publish::proxy;
@@ -30,7 +31,7 @@ pub(crate) struct Udp {
     /// Whether the guest has refused on the other address family.
     pub(crate) refused_elsewhere: bool,
     /// Last datagram in either direction.
-    pub(crate) last_moved: portreeve_types::Instant,
+    pub(crate) last_moved: Instant,
 }
 
 /// A client of a published UDP port: the host's side of a mapping.
@@ -67,7 +68,7 @@ impl Engine {
         if self.outbox.datagram(&key, [&preamble, datagram.payload]) {
             self.counters.datagrams_to_guest += 1;
         } else {
-            self.drop(DropReason::DatagramQueueFull);
+            self.datagram_queue_full();
         }
     }
 
@@ -80,16 +81,29 @@ impl Engine {
         let limits = &self.config.limits;
         let entry = self.published.get(datagram.publish).filter(|e| !e.draining).cloned();
         let Some(entry) = entry else {
+            self.published.refused(datagram.publish);
             self.drop(DropReason::NotPublished);
             return None;
         };
-        if self.flows.active() >= limits.max_flows || entry.flows >= limits.max_flows_per_port {
+        let (full, port_full) =
+            (self.flows.active() >= limits.max_flows, entry.flows >= limits.max_flows_per_port);
+        if full || port_full {
+            self.published.refused(datagram.publish);
             self.drop(DropReason::FlowLimit);
+            if port_full {
+                self.port_limit_reached(datagram.publish);
+            } else {
+                self.limit_reached(Limit::MaxFlows);
+            }
             return None;
         }
         // Where the guest has answered on one family before, that is the one it serves.
         let answered = self.udp_family.get(&datagram.publish).copied();
-        let key = self.udp_key(&client, entry.guest_port, entry.source, answered)?;
+        let key = self.udp_key(&client, entry.guest_port, entry.source, answered);
+        let Some(key) = key else {
+            self.published.refused(datagram.publish);
+            return None;
+        };
         let now = self.now;
         let body = Body::Udp(Udp {
             local: datagram.local,
@@ -104,6 +118,7 @@ impl Engine {
         });
         self.clients.insert(client, id);
         self.published.flow_added(datagram.publish);
+        self.published.opened(datagram.publish);
         self.arm(id, now + self.udp_idle(false));
         if let Some(info) = self.flow_info(id) {
             self.events.push(Event::FlowOpened(info));
@@ -233,13 +248,25 @@ impl Engine {
 
     /// The mapping's deadline has come: it ends if it was idle, else it gets another.
     pub(crate) fn udp_deadline(&mut self, id: FlowId) {
-        let Some(Flow { body: Body::Udp(udp), .. }) = self.flows.get(id) else { return };
-        let due = udp.last_moved + self.udp_idle(udp.answered);
+        let Some(due) = self.udp_due(id) else { return };
         if self.now >= due {
             self.udp_remove(id, CloseReason::Idle);
         } else {
             self.arm(id, due);
         }
+    }
+
+    /// Clients may be idle for another time from now on.
+    pub(crate) fn udp_limits_changed(&mut self, id: FlowId) {
+        if let Some(due) = self.udp_due(id) {
+            self.arm(id, due);
+        }
+    }
+
+    /// When the client has been idle for too long, unless something moves before.
+    fn udp_due(&self, id: FlowId) -> Option<Instant> {
+        let Body::Udp(udp) = &self.flows.get(id)?.body else { return None };
+        Some(udp.last_moved + self.udp_idle(udp.answered))
     }
 
     pub(crate) fn udp_remove(&mut self, id: FlowId, reason: CloseReason) {
@@ -248,7 +275,8 @@ impl Engine {
         let Body::Udp(udp) = flow.body else { return };
         if let (Some(publish), Some(client)) = (flow.publish, flow.client) {
             self.clients.remove(&ClientKey { publish, client, local: udp.local });
-            self.published.flow_removed(publish);
+            let bytes = (flow.bytes_to_guest, flow.bytes_from_guest);
+            self.published.flow_removed(publish, bytes);
             if self.published.get(publish).is_none() {
                 self.udp_family.remove(&publish);
             }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use portreeve_wire::packet::{Fragment, IPV4_HEADER_LEN, IpPacket};
 
 use crate::drop_reason::DropReason;
-use portreeve_types::Instant;
+use portreeve_types::{Instant, Limits};
 
 /// Longest datagram that fragments may make: what one packet's length field can say.
 fn max_datagram(v6: bool) -> usize {
@@ -38,11 +38,21 @@ pub(crate) struct Reassembly {
     /// Keys in order of their first fragment, with that time; stale keys are skipped.
     oldest: VecDeque<(Instant, Key)>,
     bytes: usize,
-    /// Datagrams that made room for newer ones.
-    evicted: usize,
+    turned_away: TurnedAway,
     max_queues: usize,
     max_bytes: usize,
     timeout: Duration,
+}
+
+/// What the limits have turned away since this was last asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TurnedAway {
+    /// Datagrams that made room for newer ones.
+    pub(crate) evicted: u64,
+    /// Datagrams, evicted or refused, for which there were too many.
+    pub(crate) by_queues: u64,
+    /// Datagrams, evicted or refused, for which there were too many bytes.
+    pub(crate) by_bytes: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,16 +72,25 @@ struct Queue {
 }
 
 impl Reassembly {
-    pub(crate) fn new(max_queues: usize, max_bytes: usize, timeout: Duration) -> Self {
+    pub(crate) fn new(limits: &Limits) -> Self {
         Self {
             queues: BTreeMap::new(),
             oldest: VecDeque::new(),
             bytes: 0,
-            evicted: 0,
-            max_queues,
-            max_bytes,
-            timeout,
+            turned_away: TurnedAway::default(),
+            max_queues: limits.fragment_queues,
+            max_bytes: limits.fragment_bytes,
+            timeout: Duration::from_secs(limits.fragment_timeout_secs),
         }
+    }
+
+    /// Other limits hold from now on; the oldest beyond them are dropped.
+    pub(crate) fn set_limits(&mut self, limits: &Limits) {
+        self.max_queues = limits.fragment_queues;
+        self.max_bytes = limits.fragment_bytes;
+        self.timeout = Duration::from_secs(limits.fragment_timeout_secs);
+        self.keep_queues(self.max_queues);
+        self.keep_bytes(0);
     }
 
     /// Forgets all of them.
@@ -104,12 +123,11 @@ impl Reassembly {
             return Joined::Dropped(DropReason::FragmentMalformed);
         }
         if data.len() > self.max_bytes || self.max_queues == 0 {
+            self.turned_away.by_bytes += 1;
             return Joined::Dropped(DropReason::FragmentLimit);
         }
         if !self.queues.contains_key(&key) {
-            while self.queues.len() >= self.max_queues {
-                self.drop_oldest();
-            }
+            self.keep_queues(self.max_queues - 1);
             self.oldest.push_back((now, key));
             let queue = Queue { started: now, bytes: Vec::new(), pieces: Vec::new(), end: None };
             self.queues.insert(key, queue);
@@ -120,11 +138,10 @@ impl Reassembly {
         self.bytes += queue.bytes.len() - before;
         match verdict {
             Ok(false) => {
-                while self.bytes > self.max_bytes && self.queues.len() > 1 {
-                    self.drop_oldest();
-                }
+                self.keep_bytes(1);
                 // Its own fragments may have been the oldest; then it is among the evicted.
                 if self.bytes > self.max_bytes && self.forget(&key).is_some() {
+                    self.turned_away.by_bytes += 1;
                     return Joined::Dropped(DropReason::FragmentLimit);
                 }
                 Joined::Waiting
@@ -171,16 +188,33 @@ impl Reassembly {
         Some(queue.bytes)
     }
 
-    /// How many datagrams made room for newer ones since this was last asked.
-    pub(crate) fn take_evicted(&mut self) -> usize {
-        std::mem::take(&mut self.evicted)
+    /// What the limits have turned away since this was last asked.
+    pub(crate) fn take_turned_away(&mut self) -> TurnedAway {
+        std::mem::take(&mut self.turned_away)
+    }
+
+    /// Drops the oldest datagrams beyond so many.
+    fn keep_queues(&mut self, most: usize) {
+        while self.queues.len() > most {
+            self.turned_away.by_queues += 1;
+            self.drop_oldest();
+        }
+    }
+
+    /// Drops the oldest datagrams, but for `least` of them, until there are no more bytes than may
+    /// be.
+    fn keep_bytes(&mut self, least: usize) {
+        while self.bytes > self.max_bytes && self.queues.len() > least {
+            self.turned_away.by_bytes += 1;
+            self.drop_oldest();
+        }
     }
 
     fn drop_oldest(&mut self) {
         while let Some((started, key)) = self.oldest.pop_front() {
             if self.queues.get(&key).is_some_and(|queue| queue.started == started) {
                 self.forget(&key);
-                self.evicted += 1;
+                self.turned_away.evicted += 1;
                 return;
             }
         }
@@ -251,8 +285,12 @@ mod tests {
         Fragment { identification, offset, more }
     }
 
+    fn limits(fragment_queues: usize, fragment_bytes: usize) -> Limits {
+        Limits { fragment_queues, fragment_bytes, ..Limits::default() }
+    }
+
     fn table() -> Reassembly {
-        Reassembly::new(4, 64 * 1024, Duration::from_secs(15))
+        Reassembly::new(&limits(4, 64 * 1024))
     }
 
     #[test]
@@ -292,7 +330,27 @@ mod tests {
             assert!(table.oldest.len() <= 17);
         }
         // Each that went made room, and none went in silence.
-        assert_eq!(table.take_evicted() + table.queues.len(), 10_000);
+        let turned_away = table.take_turned_away();
+        assert_eq!(turned_away.evicted + table.queues.len() as u64, 10_000);
+        assert_eq!(turned_away.by_queues + turned_away.by_bytes, turned_away.evicted);
+        assert_eq!(table.take_turned_away(), TurnedAway::default());
+    }
+
+    #[test]
+    fn lower_limits_take_the_oldest() {
+        let mut table = table();
+        for identification in 0..4 {
+            table.add(&ip(), piece(identification, 8000, true), &[0; 1480], Instant::ZERO);
+        }
+        table.set_limits(&limits(3, 64 * 1024));
+        let first = TurnedAway { evicted: 1, by_queues: 1, by_bytes: 0 };
+        assert_eq!((table.queues.len(), table.take_turned_away()), (3, first));
+        table.set_limits(&limits(3, 2 * 9480));
+        let second = TurnedAway { evicted: 1, by_queues: 0, by_bytes: 1 };
+        assert_eq!((table.queues.len(), table.take_turned_away()), (2, second));
+        assert_eq!(table.bytes, 2 * 9480);
+        table.set_limits(&limits(9, 64 * 1024));
+        assert_eq!((table.queues.len(), table.take_turned_away()), (2, TurnedAway::default()));
     }
 
     #[test]

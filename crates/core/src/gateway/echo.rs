@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use portreeve_wire::icmp::{self, Echo};
 use portreeve_wire::packet::IpPacket;
 
-use crate::drop_reason::DropReason;
 use crate::engine::Engine;
 
 impl Engine {
@@ -21,7 +20,7 @@ impl Engine {
         if !icmp::echo_reply_in_place(source, guest, &mut reply)
             || !self.outbox.echo(source, SocketAddr::new(guest, echo.identifier), &reply)
         {
-            self.drop(DropReason::DatagramQueueFull);
+            self.datagram_queue_full();
         }
     }
 }

@@ -22,6 +22,16 @@ pub enum LeaseProtocol {
     Dhcp6,
 }
 
+impl LeaseProtocol {
+    /// The stable name used in the API and in logs.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Dhcp4 => "dhcp4",
+            Self::Dhcp6 => "dhcp6",
+        }
+    }
+}
+
 /// What happened to a lease. Renewals are not reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -32,6 +42,17 @@ pub enum LeaseChange {
     Released,
     /// The guest says that somebody else has it.
     Declined,
+}
+
+impl LeaseChange {
+    /// The stable name used in the API and in logs.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Given => "given",
+            Self::Released => "released",
+            Self::Declined => "declined",
+        }
+    }
 }
 
 /// The leases of both families.

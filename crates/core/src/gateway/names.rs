@@ -14,11 +14,10 @@ use std::sync::Arc;
 use portreeve_dns::{
     Answer, Carrier, DnsServer, ExchangeId, Framer, QueryToken, UpstreamOp, frame,
 };
-use portreeve_types::{DnsName, Instant};
+use portreeve_types::{DnsName, Instant, Limits};
 use portreeve_wire::FlowKey;
 
 use crate::config::Config;
-use crate::drop_reason::DropReason;
 use crate::engine::Engine;
 use crate::engine::event::Event;
 use crate::engine::host::HostNetwork;
@@ -63,12 +62,25 @@ impl Names {
                 server
             }),
             clients: BTreeMap::new(),
-            max_clients: 2 * config.limits.dns_pending,
+            max_clients: most_clients(&config.limits),
             next: DATAGRAM_TOKENS,
             paused: Vec::new(),
             own_upstreams: dns.is_some_and(|dns| dns.upstreams.is_some()),
             own_search: dns.is_some_and(|dns| dns.search.is_some())
                 || !config.announce.search.is_empty(),
+        }
+    }
+
+    /// Questions that the limit `dns_pending` has turned away.
+    pub(crate) fn overflowed(&self) -> u64 {
+        self.server.as_ref().map_or(0, |server| server.counters().over_limit)
+    }
+
+    /// Other limits hold from now on.
+    pub(crate) fn set_limits(&mut self, limits: &Limits) {
+        self.max_clients = most_clients(limits);
+        if let Some(server) = &mut self.server {
+            server.set_limits(limits);
         }
     }
 
@@ -183,7 +195,7 @@ impl Engine {
             Carrier::Udp => {
                 let Some(key) = self.names.clients.remove(&answer.token.0) else { return };
                 if !self.outbox.datagram(&key, [&[], &answer.message]) {
-                    self.drop(DropReason::DatagramQueueFull);
+                    self.datagram_queue_full();
                 }
             }
             Carrier::Tcp => {
@@ -281,6 +293,12 @@ impl Engine {
     fn name_stream(&mut self, id: FlowId) -> Option<&mut NameStream> {
         self.flows.get_mut(id)?.tcp_mut()?.names.as_deref_mut()
     }
+}
+
+/// Sockets that are remembered for their questions: as many again as may wait for an answer, for a
+/// question may get none.
+const fn most_clients(limits: &Limits) -> usize {
+    2 * limits.dns_pending
 }
 
 /// Tokens from here on are datagrams'; those of streams are names of flows, which stay below.

@@ -101,6 +101,11 @@ impl Datagrams {
         self.push(Datagram { source, destination, protocol, bytes, pieces, partial: false });
     }
 
+    /// So many bytes may wait from now on. What waits already stays.
+    pub(super) fn set_limit(&mut self, max_bytes: usize) {
+        self.max_bytes = max_bytes;
+    }
+
     /// Forgets all of them.
     pub(super) fn clear(&mut self) {
         self.queue.clear();
@@ -135,6 +140,11 @@ impl Datagrams {
             self.pop(spare);
         }
         Some(Written { length: at + range.len(), v6, offload })
+    }
+
+    /// Bytes that wait.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Bytes that may still be queued.

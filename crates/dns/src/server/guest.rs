@@ -111,7 +111,9 @@ impl DnsServer {
         let key = asker.key();
         let token_full = asker.shape.carrier == Carrier::Tcp
             && self.pending.waiting_of(asker.token) >= WAITERS_PER_TOKEN;
-        if token_full || self.pending.waiting() >= self.most_pending {
+        let full = self.pending.waiting() >= self.most_pending;
+        if token_full || full {
+            self.counters.over_limit += u64::from(full);
             return self.overflow(asker);
         }
         let waiter = Waiter {

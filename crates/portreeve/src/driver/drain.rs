@@ -38,7 +38,7 @@ struct Progress {
 }
 
 impl Drain {
-    pub(super) fn new(patience: Duration, reply: SyncSender<Drained>, now: Instant) -> Self {
+    fn new(patience: Duration, reply: SyncSender<Drained>, now: Instant) -> Self {
         let progress = Progress { from_guest: 0, unsent: 0, flows: 0 };
         Self { patience, reply, moved: now, progress, next: now }
     }
@@ -49,6 +49,14 @@ impl Drain {
 }
 
 impl Driver {
+    /// Takes no more clients, and answers when nothing is left to deliver.
+    pub(crate) fn begin_drain(&mut self, patience: Duration, reply: SyncSender<Drained>) {
+        self.listeners.remove_streams();
+        self.drain = Some(Drain::new(patience, reply, self.clock.now()));
+        // What came before this order is to be looked at, whoever was told of it.
+        self.link_state.readable = true;
+    }
+
     pub(super) fn check_drain(&mut self, now: Instant) {
         let Some(drain) = self.drain.as_ref().filter(|drain| now >= drain.next) else { return };
         let (quiet, patience, before) =

@@ -6,7 +6,7 @@
 
 use std::io;
 
-use portreeve_core::Instant;
+use portreeve_core::{DropReason, Instant};
 use portreeve_link::LinkEvent;
 use portreeve_wire::{VIRTIO_NET_HDR_LEN, VirtioNetHdr};
 
@@ -56,7 +56,17 @@ impl Driver {
                     let (header, frame) = self.frame_in[..length].split_at_mut(VIRTIO_NET_HDR_LEN);
                     // A header of a kind we did not offer: what it says does not matter then.
                     let header = VirtioNetHdr::parse(header).unwrap_or_default();
+                    // The core changes the frame.
+                    for capture in &mut self.captures {
+                        capture.stage(frame, true);
+                    }
                     self.core.handle_guest_frame(&header, frame, now);
+                    if !self.captures.is_empty() {
+                        let verdict = self.core.take_verdict().map(DropReason::label);
+                        for capture in &mut self.captures {
+                            capture.settle(verdict);
+                        }
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
                     self.follow_guest(now);
@@ -88,6 +98,11 @@ impl Driver {
             }
             match self.link.send(&self.frame_out[..self.link_state.pending]) {
                 Ok(()) => {
+                    for capture in &mut self.captures {
+                        let length = self.link_state.pending;
+                        capture.stage(&self.frame_out[VIRTIO_NET_HDR_LEN..length], false);
+                        capture.settle(None);
+                    }
                     self.link_state.pending = 0;
                     sent += 1;
                 }
@@ -115,6 +130,11 @@ impl Driver {
         }
     }
 
+    /// Whether a guest is at the other end of the link.
+    pub(crate) fn has_guest(&self) -> bool {
+        !self.link_state.gone && self.link.has_guest()
+    }
+
     /// Takes every event of the link. The link stays readable: behind them are frames.
     fn follow_guest(&mut self, now: Instant) {
         while let Some(event) = self.link.take_event() {
@@ -124,12 +144,12 @@ impl Driver {
                     self.stats.guests_gone += 1;
                     tracing::info!(%cause, "the guest is gone");
                     let cause = cause.to_string();
-                    self.publish_event(&Event::GuestGone { cause, for_good: false });
+                    self.publish_event(Event::GuestGone { cause, for_good: false });
                 }
                 LinkEvent::GuestArrived => {
                     self.link_state.writable = true;
                     tracing::info!("a guest has arrived");
-                    self.publish_event(&Event::GuestArrived);
+                    self.publish_event(Event::GuestArrived);
                 }
                 _ => tracing::error!(?event, "an event of the link that this shell does not know"),
             }
@@ -157,7 +177,7 @@ impl Driver {
                 self.link_state.writable = false;
                 tracing::info!(%error, "the link is gone");
                 self.guest_gone(self.clock.now());
-                self.publish_event(&Event::GuestGone { cause: error.to_string(), for_good: true });
+                self.publish_event(Event::GuestGone { cause: error.to_string(), for_good: true });
             }
             _ => {
                 // The link lives; going on at once would spin.

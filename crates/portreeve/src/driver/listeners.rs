@@ -54,10 +54,11 @@ pub(super) struct UdpState {
     pub(super) failed: bool,
 }
 
-#[derive(Clone, Copy)]
 struct Pause {
     until: Instant,
     length: Duration,
+    /// What the kernel said.
+    cause: String,
 }
 
 impl Listeners {
@@ -107,6 +108,16 @@ impl Listeners {
     pub(super) fn ports(&self) -> Vec<PublishedPort> {
         let slots = self.by_id.values().filter_map(|&slot| self.slots[slot].as_ref());
         slots.map(|entry| entry.port.clone()).collect()
+    }
+
+    /// Every port, and what keeps it from accepting.
+    pub(super) fn states(&self) -> impl Iterator<Item = (&PublishedPort, Option<&str>)> {
+        let slots = self.by_id.values().filter_map(|&slot| self.slots[slot].as_ref());
+        slots.map(|entry| (&entry.port, entry.pause.as_ref().map(|pause| pause.cause.as_str())))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_id.len()
     }
 
     pub(super) fn slot_of(&self, id: PublishId) -> Option<usize> {
@@ -171,7 +182,7 @@ impl Listeners {
     /// When the first pause is over.
     pub(super) fn next_retry(&self) -> Option<Instant> {
         let waiting = self.ready.iter().filter_map(|&slot| self.slots[slot].as_ref());
-        waiting.filter_map(|entry| entry.pause).map(|pause| pause.until).min()
+        waiting.filter_map(|entry| entry.pause.as_ref()).map(|pause| pause.until).min()
     }
 
     /// A descriptor was freed: whoever paused for lack of one may try again.
@@ -238,9 +249,9 @@ impl Driver {
             Some(Some(entry)) => entry.ready = false,
             _ => return,
         }
-        for _ in 0..self.accept_batch {
+        for _ in 0..self.limits.accept_batch {
             let Some(Some(entry)) = self.listeners.slots.get(slot) else { return };
-            if entry.pause.is_some_and(|pause| now < pause.until) {
+            if entry.pause.as_ref().is_some_and(|pause| now < pause.until) {
                 break;
             }
             let id = entry.port.id;
@@ -284,16 +295,16 @@ impl Driver {
 
     fn pause(&mut self, slot: usize, error: &HostError, now: Instant) {
         let Some(Some(entry)) = self.listeners.slots.get_mut(slot) else { return };
-        let length = match entry.pause {
+        let length = match &entry.pause {
             Some(pause) => (pause.length * 2).min(LONGEST_PAUSE),
             None => FIRST_PAUSE,
         };
         let first = entry.pause.is_none();
-        entry.pause = Some(Pause { until: now + length, length });
+        entry.pause = Some(Pause { until: now + length, length, cause: error.to_string() });
         if first {
             let port = entry.port.id;
             tracing::warn!(%error, port = %entry.port, "cannot accept clients for now");
-            self.publish_event(&Event::ListenerPaused { port, cause: error.to_string() });
+            self.publish_event(Event::ListenerPaused { port, cause: error.to_string() });
         }
     }
 
@@ -301,7 +312,7 @@ impl Driver {
         let Some(Some(entry)) = self.listeners.slots.get_mut(slot) else { return };
         if entry.pause.take().is_some() {
             let port = entry.port.id;
-            self.publish_event(&Event::ListenerResumed { port });
+            self.publish_event(Event::ListenerResumed { port });
         }
     }
 }

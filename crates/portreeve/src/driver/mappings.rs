@@ -240,7 +240,7 @@ impl Driver {
         if !std::mem::replace(&mut self.mappings.said_forbidden, true) {
             tracing::warn!(%error, "the guest cannot ping beyond its gateway");
             let cause = error.to_string();
-            self.publish_event(&crate::event::Event::EchoForbidden { cause });
+            self.publish_event(crate::event::Event::EchoForbidden { cause });
         }
     }
 }

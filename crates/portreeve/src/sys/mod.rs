@@ -26,13 +26,17 @@ pub(crate) fn duplicate(fd: i32) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// When it is not open, or was opened by this process itself, which shows in that it is not to
-/// outlive `exec`: Rust opens nothing else.
+/// outlive `exec`: Rust opens nothing else. A socket of [`activated_sockets`] was handed over all
+/// the same.
+///
+/// [`activated_sockets`]: crate::activated_sockets
 pub fn inherited_fd(fd: i32) -> io::Result<OwnedFd> {
     let owned = duplicate(fd)?;
     // SAFETY: borrowed for one system call only, which fails with EBADF should the number not be
     // an open descriptor.
     let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-    if rustix::io::fcntl_getfd(borrowed)?.contains(rustix::io::FdFlags::CLOEXEC) {
+    let is_own = rustix::io::fcntl_getfd(borrowed)?.contains(rustix::io::FdFlags::CLOEXEC);
+    if is_own && !crate::activation::is_activated(fd) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it was not inherited"));
     }
     if fd > 2 {
@@ -41,6 +45,18 @@ pub fn inherited_fd(fd: i32) -> io::Result<OwnedFd> {
         unsafe { rustix::io::close(fd) };
     }
     Ok(owned)
+}
+
+/// Keeps an inherited descriptor from being inherited further.
+///
+/// # Errors
+/// When it is not open.
+pub(crate) fn set_cloexec(fd: i32) -> io::Result<()> {
+    // SAFETY: borrowed for two system calls only, which fail with EBADF should the number not be
+    // an open descriptor.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+    let flags = rustix::io::fcntl_getfd(borrowed)?;
+    Ok(rustix::io::fcntl_setfd(borrowed, flags | rustix::io::FdFlags::CLOEXEC)?)
 }
 
 /// The index of a network interface, or 0 when there is none of that name.

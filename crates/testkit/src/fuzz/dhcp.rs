@@ -27,7 +27,7 @@ pub fn fuzz_dhcp(data: &[u8]) {
         record(&mut pair, &mut input);
         records += 1;
     }
-    assert_eq!(pair.engine.poll_timeout(), None, "nothing here sets a timer");
+    pair.assert_no_timer();
     assert!(pair.engine.is_quiescent(), "{}", pair.describe());
 }
 

@@ -73,6 +73,9 @@ pub enum ProblemType {
     /// The setting can only be changed by a restart.
     #[serde(rename = "urn:portreeve:problem:needs-restart")]
     NeedsRestart,
+    /// The configuration file cannot be used; everything stays as it was.
+    #[serde(rename = "urn:portreeve:problem:invalid-configuration")]
+    InvalidConfiguration,
     /// What is asked about is switched off in this engine.
     #[serde(rename = "urn:portreeve:problem:unavailable")]
     Unavailable,
@@ -99,7 +102,7 @@ impl ProblemType {
             Self::BindFailed | Self::LimitReached | Self::NeedsRestart | Self::Unavailable => 409,
             Self::TooLarge => 413,
             Self::UnsupportedMediaType => 415,
-            Self::OutOfRange => 422,
+            Self::OutOfRange | Self::InvalidConfiguration => 422,
             Self::TooMany => 429,
             Self::Internal => 500,
             Self::EngineStopped => 503,
@@ -124,6 +127,7 @@ impl ProblemType {
             Self::LimitReached => "a limit is reached",
             Self::OutOfRange => "out of range",
             Self::NeedsRestart => "this needs a restart",
+            Self::InvalidConfiguration => "the configuration file cannot be used",
             Self::Unavailable => "switched off in this engine",
             Self::TooMany => "too many at once",
             Self::EngineStopped => "the engine does not answer",

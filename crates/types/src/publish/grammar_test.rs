@@ -232,6 +232,14 @@ fn inherited_sockets() {
     means("fd:3:80", "fd:3:80", &fd(3, Tcp, 80));
     means("fd:3:80/tcp", "fd:3:80", &fd(3, Tcp, 80));
     means("fd:17:53/UDP", "fd:17:53/udp", &fd(17, Udp, 53));
+    let web = |transport| {
+        let listen = Listen::Activated { name: "web.socket".into() };
+        let guest_port = 80;
+        let request = PublishRequest { transport, listen, guest_port, source: None, name: None };
+        [PublishItem::Request(request)]
+    };
+    means("fd:web.socket:80", "fd:web.socket:80", &web(Tcp));
+    means("fd:web.socket:80/udp", "fd:web.socket:80/udp", &web(Udp));
     means("fd:2147483647:1", "fd:2147483647:1", &fd(i32::MAX, Tcp, 1));
 }
 
@@ -443,6 +451,10 @@ fn a_request_by_hand_is_checked() {
         (PublishRequest { name: Some(" ".into()), ..valid.clone() }, "cannot be the name"),
         (PublishRequest { name: Some("x".repeat(65)), ..valid.clone() }, "longer than 64 bytes"),
         (PublishRequest { listen: Listen::Fd { fd: -1 }, ..valid.clone() }, "they start at 3"),
+        (
+            PublishRequest { listen: Listen::Activated { name: "3".into() }, ..valid.clone() },
+            "must begin with a letter",
+        ),
         (PublishRequest { listen: unix("x"), ..valid.clone() }, "must begin with `/`"),
         (PublishRequest { listen: unix("/x\0"), ..valid.clone() }, "control character"),
         (

@@ -148,6 +148,8 @@ fn canonical() -> impl Strategy<Value = String> {
             (path.len() <= 100).then(|| format!("unix:{path}:80"))
         }),
         1 => (3_i32.., select(vec!["", "/udp"])).prop_map(|(fd, p)| format!("fd:{fd}:443{p}")),
+        1 => ("[a-z_][a-z0-9._@-]{0,9}", select(vec!["", "/udp"]))
+            .prop_map(|(name, p)| format!("fd:{name}:443{p}")),
         1 => (range(), select(vec!["", "/udp", "/tcp"])).prop_map(|(r, p)| format!("~{r}{p}")),
         1 => Just("auto".to_owned()),
         1 => (1_u16.., "[A-Za-z0-9._#@-]{1,20}", select(vec!["", ",source=gateway"]))

@@ -15,7 +15,10 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{SourceMode, Transport};
+use crate::{
+    SourceMode, Transport,
+    descriptor::{FIRST_INHERITED_FD, unusable_descriptor_name},
+};
 
 /// One part of a publish specification, expanded.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -71,6 +74,11 @@ pub enum Listen {
     Fd {
         /// Its descriptor.
         fd: i32,
+    },
+    /// On the sockets of the transport that socket activation has handed over under this name.
+    Activated {
+        /// Their name in `LISTEN_FDNAMES`.
+        name: String,
     },
 }
 
@@ -152,6 +160,14 @@ pub enum PublishRequestError {
     /// A descriptor that cannot be a socket handed over.
     #[error("file descriptor {0} cannot be an inherited socket: they start at 3")]
     Fd(i32),
+    /// Not a name that socket activation gives.
+    #[error("`{}` cannot be the name of an activated socket: {reason}", name.escape_debug())]
+    ActivatedName {
+        /// The name.
+        name: String,
+        /// Why not.
+        reason: &'static str,
+    },
     /// PROXY protocol version 1 for UDP.
     #[error("source proxy-v1 is for tcp only: its header has no udp")]
     ProxyV1Udp,
@@ -196,6 +212,12 @@ impl PublishRequest {
             },
             Listen::Fd { fd } if *fd < FIRST_INHERITED_FD => Err(PublishRequestError::Fd(*fd)),
             Listen::Fd { .. } => Ok(()),
+            Listen::Activated { name } => match unusable_descriptor_name(name) {
+                Some(reason) => {
+                    Err(PublishRequestError::ActivatedName { name: name.clone(), reason })
+                }
+                None => Ok(()),
+            },
         }
     }
 }
@@ -210,6 +232,7 @@ impl fmt::Display for PublishRequest {
             }
             Listen::Unix { path } => write!(f, "unix:{}:{}", path.display(), self.guest_port)?,
             Listen::Fd { fd } => write!(f, "fd:{fd}:{}", self.guest_port)?,
+            Listen::Activated { name } => write!(f, "fd:{name}:{}", self.guest_port)?,
         }
         match self.transport {
             Transport::Tcp => Ok(()),
@@ -338,6 +361,3 @@ pub(super) fn unusable_name(name: &str) -> Option<&'static str> {
 
 /// The longest path of a Unix socket: `sun_path` has 108 bytes, the last of them NUL.
 pub const MAX_UNIX_PATH: usize = 107;
-
-/// 0 to 2 are the standard streams; sd_listen_fds(3) hands sockets over from 3 on.
-pub(super) const FIRST_INHERITED_FD: i32 = 3;

@@ -1,18 +1,12 @@
-//! The short forms that name a socket: one made at a path, and one inherited.
+//! The short forms that name a socket: one made at a path, and those inherited.
 //!
 //! Never opens or looks at one.
-//! Spec: `unix:PATH:GUEST_PORT`, `fd:N:GUEST_PORT[/PROTO]`; unix(7), sd_listen_fds(3).
+//! Spec: `unix:PATH:GUEST_PORT`, `fd:N:GUEST_PORT[/PROTO]`, `fd:NAME:GUEST_PORT[/PROTO]`; unix(7), sd_listen_fds(3).
 
 use std::path::{Path, PathBuf};
 
-use super::{
-    error::Fault,
-    part::Part,
-    ports,
-    request::{FIRST_INHERITED_FD, unusable_unix_path},
-    spec::Meaning,
-};
-use crate::Transport;
+use super::{error::Fault, part::Part, ports, request::unusable_unix_path, spec::Meaning};
+use crate::{Descriptor, ParseDescriptorError, Transport};
 
 /// Reads what follows `unix:`.
 pub(super) fn unix(rest: Part<'_>) -> Result<Meaning, Fault> {
@@ -64,7 +58,7 @@ pub(super) fn fd(rest: Part<'_>) -> Result<Meaning, Fault> {
         Some((number, tail)) => (number, Some(tail)),
         None => (rest, None),
     };
-    let fd = descriptor(number)?;
+    let descriptor = descriptor(number)?;
     let Some(tail) = tail else {
         let message = "no guest port follows the file descriptor";
         return Err(Fault::at(rest.after(), "expected `:GUEST_PORT`", message).help(FD_FORM));
@@ -81,23 +75,17 @@ pub(super) fn fd(rest: Part<'_>) -> Result<Meaning, Fault> {
             Fault::at(protocol.unwrap_or(tail), "expected tcp or udp", message).help(FD_FORM)
         );
     };
-    Ok(Meaning::Fd { fd, guest, transport })
+    Ok(Meaning::Fd { descriptor, guest, transport })
 }
 
-fn descriptor(part: Part<'_>) -> Result<i32, Fault> {
-    let text = part.text();
-    let plain_digits = text.bytes().all(|byte| byte.is_ascii_digit())
-        && !(text.len() > 1 && text.starts_with('0'));
-    let message = match text.parse::<i32>().ok().filter(|_| plain_digits) {
-        Some(fd) if fd >= FIRST_INHERITED_FD => return Ok(fd),
-        Some(fd) => format!("file descriptor {fd} is a standard stream, not an inherited socket"),
-        None if text.is_empty() => "the number of the file descriptor is missing".to_owned(),
-        None => format!("`{text}` is not the number of a file descriptor"),
-    };
-    Err(Fault::at(part, "expected a number from 3", message).help(FD_FORM))
+fn descriptor(part: Part<'_>) -> Result<Descriptor, Fault> {
+    part.text().parse().map_err(|error: ParseDescriptorError| {
+        Fault::at(part, "expected a number from 3, or a name", error.to_string()).help(FD_FORM)
+    })
 }
 
 pub(super) const UNIX_FORM: &str = "the form is unix:PATH:GUEST_PORT";
 const UNIX_HELP: &str = "the engine need not run in your directory: unix:$PWD/web.sock:80";
 const UNIX_TCP_ONLY: &str = "a Unix socket carries tcp only";
-pub(super) const FD_FORM: &str = "the form is fd:N:GUEST_PORT[/PROTO], with N from 3 on";
+pub(super) const FD_FORM: &str =
+    "the form is fd:N:GUEST_PORT[/PROTO], with N from 3 on or the name of an activated socket";

@@ -12,7 +12,7 @@ use super::{
     HostBind, HostPorts, Listen, PublishItem, PublishLongForm, PublishRequest, SpecError, parse,
     request::write_inet,
 };
-use crate::{SourceMode, Transport};
+use crate::{Descriptor, SourceMode, Transport};
 
 /// What to publish, as users write it: `8080:80`, `[::1]:8080-8082:80-82/udp`, `auto`, `~22` …
 ///
@@ -31,7 +31,7 @@ pub struct PublishSpec {
 pub(super) enum Meaning {
     Inet(Inet),
     Unix { path: PathBuf, guest: NonZeroU16 },
-    Fd { fd: i32, guest: NonZeroU16, transport: Transport },
+    Fd { descriptor: Descriptor, guest: NonZeroU16, transport: Transport },
     Auto,
     Exclude { ports: PortRange, transport: Option<Transport> },
 }
@@ -67,8 +67,12 @@ impl PublishSpec {
                 let listen = Listen::Unix { path: path.clone() };
                 vec![PublishItem::Request(plain(Transport::Tcp, listen, *guest))]
             }
-            Meaning::Fd { fd, guest, transport } => {
-                vec![PublishItem::Request(plain(*transport, Listen::Fd { fd: *fd }, *guest))]
+            Meaning::Fd { descriptor, guest, transport } => {
+                let listen = match descriptor {
+                    Descriptor::Number(fd) => Listen::Fd { fd: *fd },
+                    Descriptor::Name(name) => Listen::Activated { name: name.clone() },
+                };
+                vec![PublishItem::Request(plain(*transport, listen, *guest))]
             }
             Meaning::Auto => vec![PublishItem::Auto],
             Meaning::Exclude { ports, transport } => vec![PublishItem::Exclude {
@@ -106,8 +110,8 @@ impl fmt::Display for PublishSpec {
             Meaning::Inet(inet) if inet.source.is_some() || inet.name.is_some() => inet.fmt_long(f),
             Meaning::Inet(inet) => inet.fmt_short(f),
             Meaning::Unix { path, guest } => write!(f, "unix:{}:{guest}", path.display()),
-            Meaning::Fd { fd, guest, transport } => {
-                write!(f, "fd:{fd}:{guest}")?;
+            Meaning::Fd { descriptor, guest, transport } => {
+                write!(f, "fd:{descriptor}:{guest}")?;
                 fmt_transport(f, Some(*transport))
             }
             Meaning::Auto => f.write_str("auto"),
@@ -143,7 +147,7 @@ impl JsonSchema for PublishSpec {
         let long_form = generator.subschema_for::<PublishLongForm>();
         json_schema!({
             "description": "What to publish: `[HOST_IP:][HOST_PORT[-LAST]]:GUEST_PORT[-LAST][/PROTO]`, \
-                `unix:PATH:GUEST_PORT`, `fd:N:GUEST_PORT`, `auto`, `~GUEST_PORT[-LAST][/PROTO]`, \
+                `unix:PATH:GUEST_PORT`, `fd:N:GUEST_PORT`, `fd:NAME:GUEST_PORT`, `auto`, `~GUEST_PORT[-LAST][/PROTO]`, \
                 a guest port alone, or the long form.",
             "anyOf": [
                 { "type": "string", "minLength": 1, "maxLength": crate::MAX_SPEC_LEN },

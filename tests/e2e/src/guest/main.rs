@@ -6,6 +6,8 @@
 //! portreeve-e2e-guest launch [--user UID --place DIR --open FILE…] [--tty PATH] [--etc DIR] -- CMD…
 //! portreeve-e2e-guest limit PID OPEN_FILES
 //! portreeve-e2e-guest without OFFLOAD…
+//! portreeve-e2e-guest intrude PATH
+//! portreeve-e2e-guest connect
 //! ```
 //!
 //! A service is `KIND[=NUMBER]@[v4.|v6.|lo.]PORT`, on both families unless one, or the IPv4 loopback
@@ -22,6 +24,8 @@
 )]
 
 mod calls;
+mod connect;
+mod intrude;
 mod launch;
 mod tcp;
 mod udp;
@@ -53,7 +57,9 @@ fn main() -> ExitCode {
         Some("serve") => serve(&arguments[1..]),
         Some("call") => calls::run(&arguments[1..]),
         Some("without") => launch::without(&arguments[1..]),
-        _ => panic!("call, launch, limit, serve or without"),
+        Some("connect") => connect::connect(),
+        Some("intrude") => intrude::intrude(&arguments[1..]),
+        _ => panic!("call, connect, intrude, launch, limit, serve or without"),
     }
 }
 

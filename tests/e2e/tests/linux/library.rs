@@ -17,10 +17,10 @@ use portreeve_e2e::machine::eventually;
 use portreeve_e2e::network::{Family, isolated};
 
 /// Waits for an event.
-fn wait_for(events: &Events, what: &str, wanted: impl Fn(&Event) -> bool) -> Event {
+fn wait_for(events: &mut Events, what: &str, wanted: impl Fn(&Event) -> bool) -> Event {
     let until = Instant::now() + Duration::from_secs(5);
     while Instant::now() < until {
-        match events.next_timeout(Duration::from_millis(100)) {
+        match events.next_timeout(Duration::from_millis(100)).map(|record| record.event) {
             Some(event) if wanted(&event) => return event,
             _ => {}
         }
@@ -29,7 +29,7 @@ fn wait_for(events: &Events, what: &str, wanted: impl Fn(&Event) -> bool) -> Eve
 }
 
 /// Waits for a client's refusal.
-fn wait_for_refusal(events: &Events, wanted: RefuseReason) {
+fn wait_for_refusal(events: &mut Events, wanted: RefuseReason) {
     wait_for(events, &format!("{wanted:?}"), |event| match event {
         Event::Engine(EngineEvent::FlowRefused { reason, .. }) => *reason == wanted,
         _ => false,
@@ -110,7 +110,7 @@ fn a_port_at_its_limit_refuses_and_others_do_not() {
     isolated(|_| {
         let limits = Limits { max_flows_per_port: 4, max_flows: 7, ..Limits::default() };
         let Some(guest) = Guest::serve(limits, &["echo@80", "echo@81"]) else { return };
-        let events = guest.engine.events();
+        let mut events = guest.engine.events();
         for family in Family::BOTH {
             // On one address each: a port on two addresses is two, each with its own budget.
             let ip = SocketAddr::new(family.loopback(), 0).to_string();
@@ -120,11 +120,11 @@ fn a_port_at_its_limit_refuses_and_others_do_not() {
             let refused = guest.engine.counters().unwrap().flows_refused;
             assert_eq!(refusal(first).0, ErrorKind::ConnectionReset);
             assert_eq!(guest.engine.counters().unwrap().flows_refused, refused + 1);
-            wait_for_refusal(&events, RefuseReason::PortLimit);
+            wait_for_refusal(&mut events, RefuseReason::PortLimit);
             open.extend((0..3).map(|_| served(second)));
             // Now the engine is full.
             assert_eq!(refusal(second).0, ErrorKind::ConnectionReset);
-            wait_for_refusal(&events, RefuseReason::FlowLimit);
+            wait_for_refusal(&mut events, RefuseReason::FlowLimit);
             // Whoever goes makes room.
             drop(open);
             eventually("all have ended", || guest.engine.flows().is_empty());
@@ -146,16 +146,16 @@ fn served(to: SocketAddr) -> std::net::TcpStream {
 fn what_happens_is_told() {
     isolated(|_| {
         let Some(guest) = Guest::serve(Limits::default(), &["line@80"]) else { return };
-        let events = guest.engine.events();
+        let mut events = guest.engine.events();
         let ports = guest.publish("0:80");
-        wait_for(&events, "published", |event| matches!(event, Event::Published(_)));
+        wait_for(&mut events, "published", |event| matches!(event, Event::Published(_)));
         assert_eq!(exchange(ports[0], "hello").unwrap(), "hello\n");
         wait_for(
-            &events,
+            &mut events,
             "opened",
             |event| matches!(event, Event::Engine(EngineEvent::FlowOpened(flow)) if flow.client.is_some()),
         );
-        let closed = wait_for(&events, "closed", |event| {
+        let closed = wait_for(&mut events, "closed", |event| {
             matches!(event, Event::Engine(EngineEvent::FlowClosed { .. }))
         });
         let Event::Engine(EngineEvent::FlowClosed { flow, reason }) = closed else { return };
@@ -163,14 +163,14 @@ fn what_happens_is_told() {
         assert_eq!((flow.bytes_to_guest, flow.bytes_from_guest), (6, 6));
         let nobody = guest.publish("0:81");
         assert_eq!(refusal(nobody[0]).0, ErrorKind::ConnectionReset);
-        wait_for_refusal(&events, RefuseReason::GuestRefused);
+        wait_for_refusal(&mut events, RefuseReason::GuestRefused);
         let counters = guest.engine.counters().unwrap();
         assert_eq!(counters.flows_opened, 1);
         assert_eq!(counters.flows_closed, 1);
         assert_eq!(counters.flows_refused, 1);
         let id = guest.engine.ports()[0].id;
         guest.engine.unpublish(id, Unpublish::Drain).unwrap();
-        wait_for(&events, "unpublished", |event| matches!(event, Event::Unpublished(_)));
+        wait_for(&mut events, "unpublished", |event| matches!(event, Event::Unpublished(_)));
     });
 }
 
@@ -180,7 +180,7 @@ fn a_client_that_goes_while_the_guest_is_asked_is_forgotten() {
     isolated(|_| {
         let limits = Limits { connect_timeout_ms: 20_000, ..Limits::default() };
         let Some(guest) = Guest::serve(limits, &["silent@80"]) else { return };
-        let events = guest.engine.events();
+        let mut events = guest.engine.events();
         let ports = guest.publish("0:80");
         for family in Family::BOTH {
             let stream = connect(Guest::of(&ports, family));
@@ -188,7 +188,7 @@ fn a_client_that_goes_while_the_guest_is_asked_is_forgotten() {
             std::thread::sleep(Duration::from_millis(300));
             let started = Instant::now();
             reset(stream);
-            wait_for_refusal(&events, RefuseReason::ClientGone);
+            wait_for_refusal(&mut events, RefuseReason::ClientGone);
             assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
             assert!(guest.engine.flows().is_empty());
         }

@@ -290,7 +290,9 @@ fn readiness_is_told_when_the_ports_are_bound() {
         assert!(ports.contains("80/tcp -> 127.0.0.1:8080"), "{ports}");
         let mut message = [0; 256];
         let length = manager.recv(&mut message).unwrap();
-        assert_eq!(&message[..length], b"READY=1\n");
+        let told = std::str::from_utf8(&message[..length]).unwrap();
+        let ports = "80/tcp -> 127.0.0.1:8080, 80/tcp -> [::1]:8080";
+        assert_eq!(told, format!("READY=1\nSTATUS={ports}\n"));
         let (socket, ports) = (serve.path("s"), serve.path("p"));
         serve.signal(Signal::INT);
         let length = manager.recv(&mut message).unwrap();
@@ -310,13 +312,14 @@ fn what_cannot_be_had_is_said_with_what_would_help() {
         let taken = directory.path().join("taken");
         let _listener = UnixListener::bind(&taken).unwrap();
         let taken = taken.to_str().unwrap();
-        let cases: [(&[&str], &str); 8] = [
+        let cases: [(&[&str], &str); 9] = [
             (&["--stream", taken], "the path is in use"),
             (&["--dgram", taken], "the path is in use"),
             (&["--stream", "{}/no/such"], "there is no such path"),
             (&["--stream-connect", "{}/nobody"], "start the other side first"),
             (&["--tap", "nosuch0"], "there is no such interface"),
             (&["--fd", "77"], "--fd 77:"),
+            (&["--fd", "vm"], "--fd vm: no socket of this name was handed over"),
             (&["--stream", "{}/s", "-p", "auto"], "cannot be seen"),
             (&["--stream", "{}/s", "--ready-fd", "77"], "--ready-fd 77:"),
         ];

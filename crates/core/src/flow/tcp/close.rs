@@ -45,9 +45,9 @@ impl Engine {
         let Some(tcp) = self.flows.get_mut(id).and_then(Flow::tcp_mut) else { return };
         let before = tcp.phase;
         let Some((after, actions)) = transition(before, event) else { return };
-        tcp.phase = after;
         tcp.phase_deadline = None;
         tcp.last_moved = now;
+        self.flows.set_phase(id, after);
         for &action in actions {
             self.tcp_act(id, action);
         }
@@ -118,6 +118,9 @@ impl Engine {
             }
         }
         self.counters.flows_opened += 1;
+        if let Some(publish) = flow.publish {
+            self.published.opened(publish);
+        }
         if let Some(info) = self.flow_info(id) {
             self.events.push(Event::FlowOpened(info));
         }
@@ -192,7 +195,7 @@ impl Engine {
             self.stack.discard(endpoint);
         }
         let host_open = !matches!(tcp.phase, Phase::BothFinished | Phase::HostGone | Phase::Closed);
-        tcp.phase = Phase::Closed;
+        self.flows.set_phase(id, Phase::Closed);
         if host_open {
             self.tcp_host_op(id, HostOp::Reset(id));
         }
@@ -234,7 +237,7 @@ impl Engine {
 
     fn tcp_remove(&mut self, id: FlowId) {
         let Some(flow) = self.flows.get(id) else { return };
-        let publish = flow.publish;
+        let (publish, bytes) = (flow.publish, (flow.bytes_to_guest, flow.bytes_from_guest));
         let ended = flow.tcp().and_then(|tcp| {
             tcp.time_wait_since?;
             let (sequence, acknowledgement) = tcp.last_sent;
@@ -254,7 +257,7 @@ impl Engine {
             self.arm(id, self.now + TIME_WAIT);
         }
         if let Some(publish) = publish {
-            self.published.flow_removed(publish);
+            self.published.flow_removed(publish, bytes);
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::egress::Target;
 use crate::engine::Engine;
 use crate::engine::event::EgressRefusal;
 use crate::engine::host::{DialFailure, HostOp};
+use crate::engine::losses::Limit;
 use crate::flow::state::{Phase, PhaseEvent};
 use crate::flow::{Body, Flow, FlowId};
 
@@ -110,10 +111,14 @@ impl Engine {
     pub(crate) fn tcp_connected(&mut self, id: FlowId) {
         let now = self.now;
         let Some(flow) = self.flows.get_mut(id) else { return };
-        let key = flow.key;
+        let (key, opened) = (flow.key, flow.opened);
         let Some(tcp) = flow.tcp_mut().filter(|tcp| tcp.phase == Phase::DialingHost) else {
             return;
         };
+        // The gateway's own name server is not dialled.
+        if tcp.names.is_none() {
+            self.counters.dial.observe(now.since(opened));
+        }
         let sequence = self.seed.initial_sequence(&key, now);
         let Some(endpoint) = self.stack.listen(&key, sequence) else {
             let refusal = EgressRefusal::FlowLimit;
@@ -169,8 +174,8 @@ impl Engine {
         self.dials.remove(id);
         let Some(flow) = self.flows.get(id) else { return };
         let Some(held) = flow.tcp().and_then(|tcp| tcp.held.as_ref()) else { return };
-        let (key, refusal) = (flow.key, held.refusal);
-        self.note_egress_refused(&key, refusal);
+        let (key, refusal, name) = (flow.key, held.refusal, flow.name.clone());
+        self.note_egress_refused(&key, refusal, name);
     }
 
     fn tell_refused_syn(&mut self, held: &Held, refusal: EgressRefusal) {
@@ -180,14 +185,28 @@ impl Engine {
         }
     }
 
+    /// Ends the oldest dials of those beyond the limits.
+    pub(crate) fn dials_trim(&mut self) {
+        let limits = &self.config.limits;
+        let beyond = self.dials.beyond(limits.max_dials, limits.max_dials_per_destination);
+        for (id, limit) in beyond {
+            self.dial_gives_way(id, limit);
+        }
+    }
+
     /// Ends the oldest dials until one more to `destination` is within the limits.
     fn make_room_for_dial(&mut self, destination: std::net::IpAddr) {
         let limits = &self.config.limits;
         let (most, most_to_one) = (limits.max_dials, limits.max_dials_per_destination);
-        while let Some(oldest) = self.dials.excess(destination, most, most_to_one) {
-            self.dials.remove(oldest);
-            self.tcp_dial_refused(oldest, EgressRefusal::DialLimit, PhaseEvent::Kill);
+        while let Some((oldest, limit)) = self.dials.excess(destination, most, most_to_one) {
+            self.dial_gives_way(oldest, limit);
         }
+    }
+
+    fn dial_gives_way(&mut self, id: FlowId, limit: Limit) {
+        self.limit_reached(limit);
+        self.dials.remove(id);
+        self.tcp_dial_refused(id, EgressRefusal::DialLimit, PhaseEvent::Kill);
     }
 }
 

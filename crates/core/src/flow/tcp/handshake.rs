@@ -117,6 +117,7 @@ impl Engine {
             tcp.guard = WindowGuard::new(endpoint.receive_capacity());
             tcp.endpoint = Some(endpoint);
             tcp.reset_seen = false;
+            tcp.syn_sent = None;
         }
         self.mark_egress(id);
     }
@@ -174,6 +175,9 @@ impl Engine {
         let Some(flow) = self.flows.get(id) else { return };
         let event = Event::FlowRefused { publish: flow.publish, client: flow.client, reason };
         self.counters.flows_refused += 1;
+        if let Some(publish) = flow.publish {
+            self.published.refused(publish);
+        }
         self.events.push(event);
     }
 }

@@ -66,6 +66,8 @@ pub(crate) struct Tcp {
     pub(crate) preamble: Box<[u8]>,
     /// Which guest addresses to dial, and what became of them.
     pub(crate) attempts: Attempts,
+    /// When our SYN, alone or with an acknowledgement, first left for the guest.
+    pub(crate) syn_sent: Option<Instant>,
     /// Our sequence and acknowledgement numbers behind the last segment sent; a repeated segment
     /// does not move the former back.
     pub(crate) last_sent: (u32, u32),
@@ -93,6 +95,7 @@ impl Tcp {
             reset_seen: false,
             preamble: Box::default(),
             attempts: Attempts::default(),
+            syn_sent: None,
             last_sent: (0, 0),
             finish_waits: false,
             heard: Heard::default(),
@@ -100,8 +103,11 @@ impl Tcp {
     }
 
     /// A segment with so many bytes of data was sent.
-    pub(crate) fn on_sent(&mut self, header: &TcpHeader, length: usize) {
+    pub(crate) fn on_sent(&mut self, header: &TcpHeader, length: usize, now: Instant) {
         self.guard.on_sent(header);
+        if header.syn {
+            self.syn_sent.get_or_insert(now);
+        }
         if header.rst {
             return;
         }

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use crate::engine::losses::Limit;
 use crate::flow::FlowId;
 
 /// Dials by age.
@@ -37,20 +38,37 @@ impl Dials {
         }
     }
 
-    /// The oldest dial that has to end before one more to `destination` may begin.
+    /// The oldest dial that has to end before one more to `destination` may begin, and the limit
+    /// that wants it.
     pub(crate) fn excess(
         &self,
         destination: IpAddr,
         most: usize,
         most_to_one: usize,
-    ) -> Option<FlowId> {
+    ) -> Option<(FlowId, Limit)> {
         let same = self.by_destination.get(&destination).filter(|ages| ages.len() >= most_to_one);
-        let age = match same {
-            Some(ages) => ages.first(),
-            None if self.by_age.len() >= most => self.by_age.keys().next(),
-            None => None,
+        let (age, limit) = match same {
+            Some(ages) => (ages.first(), Limit::MaxDialsPerDestination),
+            None if self.by_age.len() >= most => (self.by_age.keys().next(), Limit::MaxDials),
+            None => return None,
         };
-        self.by_age.get(age?).map(|&(id, _)| id)
+        self.by_age.get(age?).map(|&(id, _)| (id, limit))
+    }
+
+    /// The oldest dials of those that are beyond the limits, and the limit that each is beyond.
+    pub(crate) fn beyond(&self, most: usize, most_to_one: usize) -> Vec<(FlowId, Limit)> {
+        let over = |ages: &BTreeSet<u64>| ages.len().saturating_sub(most_to_one);
+        let mut ended = BTreeMap::new();
+        for ages in self.by_destination.values() {
+            let oldest = ages.iter().take(over(ages));
+            ended.extend(oldest.map(|&age| (age, Limit::MaxDialsPerDestination)));
+        }
+        let left = self.by_age.keys().filter(|age| !ended.contains_key(age));
+        let over = (self.by_age.len() - ended.len()).saturating_sub(most);
+        let oldest: Vec<_> = left.take(over).map(|&age| (age, Limit::MaxDials)).collect();
+        ended.extend(oldest);
+        let flow = |age: u64| self.by_age.get(&age).map(|&(id, _)| id);
+        ended.into_iter().filter_map(|(age, limit)| flow(age).zip(Some(limit))).collect()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -74,10 +92,14 @@ mod tests {
             dials.add(id(index), destination);
         }
         assert_eq!(dials.excess(a, 9, 9), None);
-        assert_eq!(dials.excess(b, 9, 2), Some(id(1)));
-        assert_eq!(dials.excess(b, 4, 9), Some(id(0)));
+        assert_eq!(dials.beyond(4, 2), []);
+        let (one, all) = (Limit::MaxDialsPerDestination, Limit::MaxDials);
+        assert_eq!(dials.beyond(1, 1), [(id(0), one), (id(1), one), (id(2), all)]);
+        assert_eq!(dials.beyond(2, 9), [(id(0), all), (id(1), all)]);
+        assert_eq!(dials.excess(b, 9, 2), Some((id(1), Limit::MaxDialsPerDestination)));
+        assert_eq!(dials.excess(b, 4, 9), Some((id(0), Limit::MaxDials)));
         dials.remove(id(0));
-        assert_eq!(dials.excess(b, 3, 9), Some(id(1)));
+        assert_eq!(dials.excess(b, 3, 9), Some((id(1), Limit::MaxDials)));
         for index in 0..4 {
             dials.remove(id(index));
         }

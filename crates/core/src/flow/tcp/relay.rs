@@ -116,7 +116,7 @@ impl Engine {
         let guest_segment = tcp.guest_segment;
         let Some(header) = TcpHeader::parse(&packet[upper..length]) else { return 0 };
         let payload = length - upper - header.header_len;
-        tcp.on_sent(&header, payload);
+        tcp.on_sent(&header, payload, now);
         if header.syn {
             tcp::set_max_segment_size(&mut packet[upper..length], self.link_segment(v6));
         }
@@ -140,6 +140,11 @@ impl Engine {
             offload.hdr_len = self.outbox.ethernet_offset(upper + header.header_len);
         }
         self.outbox.finish(frame, length, v6, &offload)
+    }
+
+    /// The flow may be idle for another time from now on.
+    pub(crate) fn tcp_limits_changed(&mut self, id: FlowId) {
+        self.tcp_rearm(id, Wake::Any);
     }
 
     /// Sets the flow's next deadline from everything that may wake it.

@@ -123,13 +123,13 @@ impl Engine {
             tcp::clear_end_flags(segment);
             packet::truncate(packet, ip, header.header_len + allowed);
             end = ip.payload.start + header.header_len + allowed;
-            self.counters.drop(DropReason::BeyondWindow);
             // RFC 9293 §3.8.6.1: a probe into a closed window must be answered, or a guest that
             // has missed the update would wait for ever. The socket sees no data to answer for.
             let answer = tcp.guard.acknowledgement(header, tcp.last_sent);
             if let Some(answer) = answer.filter(|_| allowed == 0 && !header.rst && !header.syn) {
                 self.outbox.segment(&key, &answer);
             }
+            self.drop(DropReason::BeyondWindow);
         }
         // The low 32 bits are meant: sequence numbers wrap.
         self.tcp_ingest(id, &packet[..end], header, data.wrapping_add(allowed as u32));
@@ -148,7 +148,13 @@ impl Engine {
         };
         let after = endpoint.status();
         if let Some(header) = sent {
-            tcp.on_sent(&header, 0);
+            tcp.on_sent(&header, 0, now);
+        }
+        if after.established
+            && !before.established
+            && let Some(sent) = tcp.syn_sent
+        {
+            self.counters.guest_rtt.observe(now.since(sent));
         }
         tcp.reset_seen |= header.rst && after.closed && !before.closed;
         if after.fin_received && !tcp.fin_seen {
