@@ -45,9 +45,9 @@ const beat = repeatedly(async () => {
   views[view].update();
 }, () => (answers ? BEAT_MS : RETRY_MS));
 
-/** Learns who answers. */
+/** Learns who answers. Limits are only shown, and may be missing. */
 async function meet() {
-  const [now, limits, program] = await Promise.all([get("health"), get("limits"), get("version")]);
+  const [now, limits, program] = await Promise.all([get("health"), get("limits").catch(() => null), get("version")]);
   if (health !== null && (health.started !== now.started || health.pid !== now.pid)) {
     history.break();
     feed.forget();

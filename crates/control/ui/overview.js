@@ -141,7 +141,9 @@ export class Overview {
 
   #showGauges() {
     const { flows, driver } = this.#stats;
-    const phases = Object.entries(flows.tcp_by_phase).map(([phase, number]) => [`TCP, ${format.words(phase)}`, number]);
+    const phases = Object.entries(flows.tcp_by_phase)
+      .filter(([phase, number]) => number > 0 || phase === "relaying")
+      .map(([phase, number]) => [`TCP, ${format.words(phase)}`, number]);
     gauges(byId("gauges"), [
       ...phases,
       ["UDP clients of published ports", flows.udp_clients],

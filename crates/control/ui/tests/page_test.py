@@ -227,8 +227,7 @@ def fits(page):
         page.size(width, 800)
         for view in VIEWS:
             goes_to(page, view)
-            over = page.run("document.documentElement.scrollWidth - innerWidth")
-            assert over <= 0, f"{view} is {over} px wider than {width} px"
+            page.until("document.documentElement.scrollWidth <= innerWidth", f"{view} fits into {width} px", 5)
     page.size(1400, 900)
 
 
