@@ -223,3 +223,39 @@ fn the_manual_knows_every_key() {
         assert!(manual.contains(&row), "docs/manual/top.md lacks: {row}");
     }
 }
+
+/// An engine whose traffic comes and goes, as the manual shows it.
+fn lively() -> Model {
+    let mut model = Model::new(Duration::from_secs(1));
+    let start = Instant::now();
+    let mut moved = 0;
+    for seconds in 90..150 {
+        moved += 4_000_000 + seconds * seconds * 7_919 % 13 * 900_000;
+        let mut stats = canned::stats(seconds);
+        stats.traffic.bytes_to_guest = moved + moved / 20;
+        stats.traffic.bytes_from_guest = moved / 9 + seconds * 40_000;
+        let mut flows = canned::flows(seconds);
+        flows[0].bytes_from_guest = moved / 11;
+        flows[1].bytes_to_guest = moved;
+        model.update(Snapshot {
+            at: start + Duration::from_secs(seconds),
+            wall: canned::started() + Duration::from_secs(seconds),
+            health: canned::health(),
+            stats,
+            ports: canned::ports(seconds),
+            flows_total: flows.len() as u64,
+            flows,
+            dns: Some(canned::dns(seconds)),
+            events: if seconds == 90 { canned::events() } else { Vec::new() },
+        });
+    }
+    model
+}
+
+#[test]
+fn the_manual_shows_what_is_drawn() {
+    let manual = include_str!("../../../../docs/manual/top.md");
+    let mut screen = text(&lively(), 100, 16, PLAIN);
+    screen.push('\n');
+    assert!(manual.contains(&screen), "docs/manual/top.md does not show:\n{screen}");
+}

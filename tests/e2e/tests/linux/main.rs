@@ -35,6 +35,7 @@ mod serve;
 mod source;
 mod tail;
 mod terminal;
+mod top;
 mod transfer;
 mod udp;
 mod virtual_machine;

@@ -66,6 +66,8 @@ fn shows_flows_and_ends_what_it_is_told_to() {
         tmux.keys(&["y"]);
         tmux.sees("killed tcp");
         assert!(is_reset(first));
+        // As long as a row is chosen, Escape lets that go, and not the filter.
+        tmux.sees("Flows 0 of 1");
         tmux.keys(&["Escape"]);
         tmux.sees("Flows 1 ·");
 
@@ -85,6 +87,7 @@ fn shows_flows_and_ends_what_it_is_told_to() {
         tmux.keys(&["r"]);
         tmux.sees("unpublished 83/tcp -> [::1]");
         assert!(is_reset(second));
+        tmux.sees("Ports 0 of 3");
         tmux.keys(&["Escape"]);
         tmux.sees("Ports 3");
 
