@@ -25,12 +25,13 @@ use std::time::{Duration, Instant};
 
 use portreeve_client::Client;
 use ratatui::crossterm::event::{self, Event};
+use signal_hook::consts::SIGHUP;
 
 pub use source::{Source, SourceError};
 
 use feed::{Feed, News};
 use model::{Model, Order};
-use terminal::{Screen, Signal, Signals};
+use terminal::{Input, Screen, Signal, Signals};
 use view::Look;
 
 /// How to show an engine.
@@ -59,9 +60,9 @@ pub enum Ended {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Standard output is no terminal that can be drawn on.
+    /// Standard output is no terminal that can be drawn on, or standard input none to read from.
     #[error(
-        "standard output is no terminal that can be drawn on; `portreeve flows` and `portreeve \
+        "there is no terminal to draw on and to read keys from; `portreeve flows` and `portreeve \
          events` print lines"
     )]
     NoTerminal,
@@ -139,8 +140,13 @@ fn watch(
             changed = false;
         }
         let mut orders = Vec::new();
-        if event::poll(TURN)? {
-            changed |= read(event::read()?, model, &mut orders);
+        match terminal::wait(TURN)? {
+            Input::HungUp => return Ok(Ended::Signal(SIGHUP)),
+            // Without input, too: a new size is told by a signal, which may come at any time.
+            Input::Some | Input::None if event::poll(Duration::ZERO)? => {
+                changed |= read(event::read()?, model, &mut orders);
+            }
+            Input::Some | Input::None => {}
         }
         match signals.last() {
             Some(Signal::End(signal)) => return Ok(Ended::Signal(signal)),

@@ -1,4 +1,4 @@
-//! The terminal: taken over, drawn on, given back.
+//! The terminal: taken over, drawn on, listened to, given back.
 //!
 //! Whatever ends the view — a key, an error, a panic of any thread, a signal — the terminal is as
 //! it was. Never knows what is drawn.
@@ -7,6 +7,7 @@ use std::io::{self, IsTerminal, Stdout};
 use std::panic::{self, PanicHookInfo};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::cursor::Show;
@@ -15,6 +16,8 @@ use ratatui::crossterm::terminal::{
     EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
 use ratatui::{Frame, Terminal};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use signal_hook::SigId;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
 
@@ -127,9 +130,41 @@ impl Drop for Signals {
     }
 }
 
+/// What there is to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Input {
+    /// Something, from the terminal or about its size.
+    Some,
+    /// Nothing within the time given.
+    None,
+    /// The terminal is gone, and nothing will come any more.
+    HungUp,
+}
+
+/// Waits for input. crossterm's own waiting never ends once the terminal is gone: it reads on and
+/// on where there is nothing to read, and no signal gets it out of there.
+pub(crate) fn wait(time: Duration) -> io::Result<Input> {
+    let terminal = io::stdin();
+    let mut watched = [PollFd::new(&terminal, PollFlags::IN)];
+    let time = Timespec::try_from(time).ok();
+    match poll(&mut watched, time.as_ref()) {
+        Ok(0) => {}
+        Ok(_) if watched[0].revents().intersects(PollFlags::HUP | PollFlags::ERR) => {
+            return Ok(Input::HungUp);
+        }
+        Ok(_) => return Ok(Input::Some),
+        // A signal; a new size is one too, and crossterm knows of it.
+        Err(Errno::INTR) => return Ok(Input::Some),
+        Err(error) => return Err(error.into()),
+    }
+    Ok(Input::None)
+}
+
 /// Whether there is a terminal to take over, and one that can be drawn on.
 pub(crate) fn is_there() -> bool {
-    io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+    io::stdout().is_terminal()
+        && io::stdin().is_terminal()
+        && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
 fn take_over() -> io::Result<()> {

@@ -98,6 +98,23 @@ fn a_signal_ends_it_and_leaves_the_terminal_as_it_was() {
 }
 
 #[test]
+fn it_ends_with_its_terminal() {
+    // Gone altogether, as when a window is closed: there is nothing to read, for ever.
+    let Some(tmux) = Tmux::start(80, 24) else { return };
+    tmux.types(&format!("sh -c 'echo $$ >pid; trap \"\" HUP; exec {} 1'", canned()), "Enter");
+    tmux.sees("Flows 6");
+    let pid = std::fs::read_to_string(tmux.directory().join("pid")).unwrap();
+    let process = std::path::Path::new("/proc").join(pid.trim());
+    assert!(process.exists());
+    drop(tmux);
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while process.exists() {
+        assert!(std::time::Instant::now() < until, "{} goes on", process.display());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+#[test]
 fn a_panic_leaves_the_terminal_as_it_was() {
     let Some(tmux) = Tmux::start(80, 24) else { return };
     tmux.types(&script(&format!("RUST_BACKTRACE=0 {} 1 panic", canned())), "Enter");
@@ -160,5 +177,5 @@ fn where_there_is_no_terminal_it_says_so() {
     let output = Command::new(canned()).output().unwrap();
     assert!(!output.status.success());
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("is no terminal"), "{said}");
+    assert!(said.contains("there is no terminal"), "{said}");
 }
