@@ -243,4 +243,5 @@ const OPTIONS: &[(&str, &str)] = &[
     ("dns.search", "--dns-search"),
     ("dns.records", "--add-host"),
     ("limits.connect_timeout_ms", "--connect-timeout"),
+    ("control.ui", "--ui"),
 ];
