@@ -8,7 +8,8 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use bytes::BytesMut;
+use http_body_util::BodyExt as _;
 use hyper::header::CONTENT_TYPE;
 use hyper::http::request::Parts;
 use portreeve_types::api::ProblemType;
@@ -97,20 +98,33 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
     }
 }
 
-async fn read(body: Body) -> Result<bytes::Bytes, Fault> {
-    let body = Limited::new(body, MAX_BODY).collect();
-    match tokio::time::timeout(BODY_TIME, body).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            let detail = format!("no request needs a body of more than {MAX_BODY} bytes");
-            Err(Fault::new(ProblemType::TooLarge, detail))
-        }
-        Ok(Err(error)) => Err(Fault::invalid(format!("the body: {error}"))),
-        Err(_) => {
-            let seconds = BODY_TIME.as_secs();
-            Err(Fault::invalid(format!("the body did not come within {seconds} seconds")))
+async fn read(body: Body) -> Result<BytesMut, Fault> {
+    tokio::time::timeout(BODY_TIME, collect(body)).await.unwrap_or_else(|_| {
+        let seconds = BODY_TIME.as_secs();
+        Err(Fault::invalid(format!("the body did not come within {seconds} seconds")))
+    })
+}
+
+/// Reads on a little where nothing more is kept: a connection that is closed on a client that still
+/// sends is reset, and the answer with it.
+async fn collect(mut body: Body) -> Result<BytesMut, Fault> {
+    let mut kept = BytesMut::new();
+    let mut length = 0;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Fault::invalid(format!("the body: {error}")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        length += data.len();
+        if length <= MAX_BODY {
+            kept.extend_from_slice(&data);
+        } else if length > MAX_SKIPPED {
+            break;
         }
     }
+    if length > MAX_BODY {
+        let detail = format!("no request needs a body of more than {MAX_BODY} bytes");
+        return Err(Fault::new(ProblemType::TooLarge, detail));
+    }
+    Ok(kept)
 }
 
 fn is_json(kind: &str) -> bool {
@@ -137,6 +151,8 @@ fn is_utf8(query: &str) -> bool {
     std::str::from_utf8(&bytes).is_ok()
 }
 
+/// How much of a larger one is read before the connection is given up.
+const MAX_SKIPPED: usize = 4 << 20;
 /// The largest body: some thousand names or ports would fit.
 const MAX_BODY: usize = 64 << 10;
 const BODY_TIME: Duration = Duration::from_secs(10);

@@ -13,6 +13,9 @@ use std::time::Duration;
 /// Tries them on the socket at this path.
 pub(crate) fn intrude(arguments: &[String]) -> ExitCode {
     let [path] = arguments else { panic!("intrude PATH") };
+    // Before anything is tried: the other end of an own attempt is listed while it lasts.
+    let names = fs::read_to_string("/proc/net/unix").unwrap_or_default();
+    let listed = names.lines().filter(|line| line.contains("control.sock")).count();
     println!("path: {}", ask(UnixStream::connect(path)));
     // As one who has mounted nothing sees it: fails unless we have the right to.
     let uncovered =
@@ -32,8 +35,6 @@ pub(crate) fn intrude(arguments: &[String]) -> ExitCode {
             println!("{place} of {name}: {}", ask(UnixStream::connect(there)));
         }
     }
-    let names = fs::read_to_string("/proc/net/unix").unwrap_or_default();
-    let listed = names.lines().filter(|line| line.contains("control.sock")).count();
     println!("listed: {listed}");
     let name = path.as_bytes();
     let name = SocketAddr::from_abstract_name(name);
