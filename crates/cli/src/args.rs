@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use config::{CheckArgs, ConfigArgs};
 use engine::ControlCommand;
-use portreeve_types::Configuration;
+use portreeve_types::{Configuration, LogFormat};
 use serve::ServeArgs;
 use serving::ServingArgs;
 
@@ -32,10 +32,41 @@ pub(crate) const OUR_FAILURE: u8 = 125;
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}
+
+/// The program's own log.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct LogArgs {
     /// What to log on standard error: error, warn, info, debug, trace, or a filter such as
     /// `portreeve=debug` [default: warn]
-    #[arg(long, global = true, value_name = "FILTER", env = "PORTREEVE_LOG")]
-    pub(crate) log: Option<String>,
+    #[arg(long = "log", global = true, value_name = "FILTER", env = "PORTREEVE_LOG")]
+    filter: Option<String>,
+    /// How: lines for people, or one JSON object a line [default: text]
+    #[arg(long = "log-format", global = true, value_name = "FORMAT", env = "PORTREEVE_LOG_FORMAT")]
+    format: Option<LogFormatArg>,
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormatArg {
+    Text,
+    Json,
+}
+
+impl LogArgs {
+    /// Puts what was given in place of what is there.
+    pub(crate) fn apply(&self, to: &mut Configuration) {
+        if let Some(filter) = &self.filter {
+            to.log.clone_from(filter);
+        }
+        match self.format {
+            Some(LogFormatArg::Text) => to.log_format = LogFormat::Text,
+            Some(LogFormatArg::Json) => to.log_format = LogFormat::Json,
+            None => {}
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -12,9 +12,9 @@ use std::sync::Arc;
 use portreeve_config::{ConfigError, Format};
 use portreeve_types::{ConfigFault, Configuration, PublishItem, PublishSpec, SpecError};
 
-use crate::args::RunArgs;
 use crate::args::config::ConfigArgs;
 use crate::args::serve::ServeArgs;
+use crate::args::{LogArgs, RunArgs};
 use crate::report::Failure;
 
 /// Where a configuration comes from. Read from any thread, as often as one likes.
@@ -54,20 +54,20 @@ pub(crate) enum ConfigurationError {
 
 impl Origin {
     /// Of `portreeve run`.
-    pub(crate) fn of_run(args: &RunArgs, log: Option<&str>) -> Self {
-        let (given, log) = (args.clone(), log.map(str::to_owned));
+    pub(crate) fn of_run(args: &RunArgs, log: &LogArgs) -> Self {
+        let (given, log) = (args.clone(), log.clone());
         let overrides = move |to: &mut Configuration| {
-            apply_log(log.as_deref(), to);
+            log.apply(to);
             given.apply(to)
         };
         Self { file: File::of(&args.config), overrides: Arc::new(overrides), mode: Mode::Run }
     }
 
     /// Of `portreeve serve`.
-    pub(crate) fn of_serve(args: &ServeArgs, log: Option<&str>) -> Self {
-        let (given, log) = (args.clone(), log.map(str::to_owned));
+    pub(crate) fn of_serve(args: &ServeArgs, log: &LogArgs) -> Self {
+        let (given, log) = (args.clone(), log.clone());
         let overrides = move |to: &mut Configuration| {
-            apply_log(log.as_deref(), to);
+            log.apply(to);
             given.apply(to)
         };
         Self { file: File::of(&args.config), overrides: Arc::new(overrides), mode: Mode::Serve }
@@ -171,12 +171,6 @@ fn refuse_auto(specs: &[PublishSpec]) -> Result<(), ConfigurationError> {
             help: Some("name its ports, as in -p 8080:80"),
         }),
         None => Ok(()),
-    }
-}
-
-fn apply_log(log: Option<&str>, to: &mut Configuration) {
-    if let Some(log) = log {
-        to.log = log.to_owned();
     }
 }
 

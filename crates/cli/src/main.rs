@@ -23,6 +23,7 @@ mod serving;
 use std::process::ExitCode;
 
 use args::{Cli, Command};
+use portreeve_types::Configuration;
 
 fn main() -> ExitCode {
     let cli = match args::parse() {
@@ -30,14 +31,15 @@ fn main() -> ExitCode {
         Err(code) => return code,
     };
     let Cli { command, log } = cli;
-    let log = log.as_deref();
     // What these two log may stand in their configuration.
     if !matches!(command, Command::Run(_) | Command::Serve(_)) {
-        report::set_up(log.unwrap_or("warn"));
+        let mut defaults = Configuration::default();
+        log.apply(&mut defaults);
+        report::set_up(&defaults);
     }
     let result = match command {
-        Command::Run(args) => run::run(&args, log),
-        Command::Serve(args) => serve::serve(&args, log),
+        Command::Run(args) => run::run(&args, &log),
+        Command::Serve(args) => serve::serve(&args, &log),
         Command::Check(args) => check::check(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Doctor(args) => doctor::run(&args),

@@ -7,8 +7,8 @@ use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-use portreeve_types::PublishedPort;
 use portreeve_types::api::{Change, ReloadReport};
+use portreeve_types::{Configuration, LogFormat, PublishedPort};
 use tracing_subscriber::EnvFilter;
 
 use crate::args::OUR_FAILURE;
@@ -68,17 +68,20 @@ impl From<portreeve_sandbox::Error> for Failure {
 }
 
 /// Sets up logging.
-pub(crate) fn set_up(log: &str) {
+pub(crate) fn set_up(configuration: &Configuration) {
+    let log = &configuration.log;
     let filter = EnvFilter::try_new(log).unwrap_or_else(|error| {
         warning(format_args!("--log {log}: {error}; logging warnings"));
         EnvFilter::new("warn")
     });
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
-        .with_target(false)
-        .init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    match configuration.log_format {
+        LogFormat::Text => {
+            let color = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            log.with_ansi(color).with_target(false).init();
+        }
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
 }
 
 impl fmt::Display for Failure {

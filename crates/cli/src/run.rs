@@ -10,7 +10,7 @@ use portreeve_sandbox::{ResolvConf, Sandbox, SandboxOptions};
 use portreeve_types::{Addressing, Configuration};
 use signal_hook::consts::SIGHUP;
 
-use crate::args::RunArgs;
+use crate::args::{LogArgs, RunArgs};
 use crate::auto_publish::AutoPublish;
 use crate::configuration::{ConfigurationError, Origin};
 use crate::report::{self, Failure};
@@ -19,10 +19,10 @@ use crate::serving::{Serving, raise_fd_limit, take_activated_sockets};
 use crate::{check, spawn};
 
 /// Runs the command to its end and returns its exit code.
-pub(crate) fn run(args: &RunArgs, log: Option<&str>) -> Result<u8, Failure> {
+pub(crate) fn run(args: &RunArgs, log: &LogArgs) -> Result<u8, Failure> {
     let origin = Origin::of_run(args, log);
     let configuration = origin.resolve()?;
-    report::set_up(&configuration.log);
+    report::set_up(&configuration);
     if let Some(format) = args.config.dry_run {
         return check::show(&configuration, format);
     }

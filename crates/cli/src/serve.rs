@@ -15,6 +15,7 @@ use portreeve_types::Configuration;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::args::LogArgs;
 use crate::args::serve::ServeArgs;
 use crate::configuration::{ConfigurationError, Origin};
 use crate::report::{self, Failure};
@@ -32,10 +33,10 @@ enum Happening {
 }
 
 /// Serves until stopped, and returns the exit code.
-pub(crate) fn serve(args: &ServeArgs, log: Option<&str>) -> Result<u8, Failure> {
+pub(crate) fn serve(args: &ServeArgs, log: &LogArgs) -> Result<u8, Failure> {
     let origin = Origin::of_serve(args, log);
     let configuration = origin.resolve()?;
-    report::set_up(&configuration.log);
+    report::set_up(&configuration);
     if let Some(format) = args.config.dry_run {
         return check::show(&configuration, format);
     }

@@ -355,7 +355,7 @@ fn followed_flows_are_filtered_like_listed_ones() {
         lines,
         [
             "flow_opened         tcp 1.1  127.0.0.1:50412 -> 10.0.2.100:80",
-            "flow_closed         tcp 1.1  127.0.0.1:50412 -> 10.0.2.100:80  512 in, 2.0K out, \
+            "flow_closed         tcp 1.1  127.0.0.1:50412 -> 10.0.2.100:80  512 in, 2.0k out, \
              finished after 1ms",
             "lost                2 events are not here",
         ]

@@ -32,8 +32,8 @@ pub use addressing::{Addressing, AddressingError, Ipv4Link, Ipv6Link};
 pub use announce::{Announce, AnnounceError};
 pub use config::{
     AddressesConfig, ConfigFault, Configuration, ControlConfig, ControlSocket, DatagramPaths,
-    FdKind, GuestAddress, InheritedLink, LinkConfig, ParseDurationError, ParseGuestAddressError,
-    parse_duration,
+    FdKind, GuestAddress, InheritedLink, LinkConfig, LogFormat, ParseDurationError,
+    ParseGuestAddressError, parse_duration,
 };
 pub use descriptor::{Descriptor, ParseDescriptorError};
 pub use dns::{

@@ -195,7 +195,7 @@ mod tests {
         assert_eq!(
             shown("flow_closed", closed),
             "flow_closed         tcp 12.3  10.0.2.100:40000 -> 93.184.216.34:443 (example.org)  \
-             120.6K in, 999 out, guest_reset after 4.1s"
+             123.5k in, 999 out, guest_reset after 4.1s"
         );
         let published = json!({"origin": "host", "client": "127.0.0.1:5000", "remote": "10.0.2.2:9",
             "guest": "10.0.2.100:80", "name": null});

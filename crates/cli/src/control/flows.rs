@@ -237,21 +237,21 @@ mod tests {
         assert_eq!(
             plain(&grid, Some(120)),
             "\
-FLOW   PROTO  FROM              TO               ADDRESS            PHASE           AGE       IN     OUT
-0.1    tcp    127.0.0.1:50412   10.0.2.100:80                       relaying        1m 0s    512  117.7M
-12.34  tcp    10.0.2.100:40000  example.org:443  93.184.216.34:443  guest_finished  2h 1m  97.7K    1.0K
-13.1   udp    10.0.2.100:5353   *                                                   5.0s       0      60
-14.1   tcp    10.0.2.100:40001  10.0.2.2:8080    127.0.0.1:8080     dialing_host    <1s        0       0
+FLOW   PROTO  FROM              TO               ADDRESS            PHASE           AGE        IN     OUT
+0.1    tcp    127.0.0.1:50412   10.0.2.100:80                       relaying        1m 0s     512  123.5M
+12.34  tcp    10.0.2.100:40000  example.org:443  93.184.216.34:443  guest_finished  2h 1m  100.0k    1.0k
+13.1   udp    10.0.2.100:5353   *                                                   5.0s        0      60
+14.1   tcp    10.0.2.100:40001  10.0.2.2:8080    127.0.0.1:8080     dialing_host    <1s         0       0
 "
         );
         assert_eq!(
             plain(&grid, Some(80)),
             "\
-FLOW   PROTO  FROM              TO               PHASE              IN     OUT
-0.1    tcp    127.0.0.1:50412   10.0.2.100:80    relaying          512  117.7M
-12.34  tcp    10.0.2.100:40000  example.org:443  guest_finished  97.7K    1.0K
-13.1   udp    10.0.2.100:5353   *                                    0      60
-14.1   tcp    10.0.2.100:40001  10.0.2.2:8080    dialing_host        0       0
+FLOW   PROTO  FROM              TO               PHASE               IN     OUT
+0.1    tcp    127.0.0.1:50412   10.0.2.100:80    relaying           512  123.5M
+12.34  tcp    10.0.2.100:40000  example.org:443  guest_finished  100.0k    1.0k
+13.1   udp    10.0.2.100:5353   *                                     0      60
+14.1   tcp    10.0.2.100:40001  10.0.2.2:8080    dialing_host         0       0
 "
         );
     }

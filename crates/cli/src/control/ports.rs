@@ -228,7 +228,7 @@ mod tests {
             plain(&table(&list), Some(120)),
             "\
 ID  GUEST   HOST            STATE                        FLOWS  OPENED  REFUSED      IN    OUT
- 1  80/tcp  127.0.0.1:8080  listening                        2     120        3  120.6K  94.2M
+ 1  80/tcp  127.0.0.1:8080  listening                        2     120        3  123.5k  98.8M
 12  53/udp  [::1]:5353      paused: too many open files      0       0        0       0      0
 "
         );

@@ -197,7 +197,7 @@ mod tests {
             text,
             "\
 Traffic
-  to the guest        1000 frames, 1.4M; 0 datagrams and echoes
+  to the guest        1000 frames, 1.5M; 0 datagrams and echoes
   from the guest      10 frames, 600; 0 datagrams and echoes
 Flows
   alive               12: TCP 10 relaying

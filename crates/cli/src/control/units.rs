@@ -4,9 +4,9 @@ use std::time::{Duration, SystemTime};
 
 use portreeve_types::api::Timestamp;
 
-/// `999`, `1.0K`, `12.3M`: bytes by powers of 1024.
+/// `999`, `1.0k`, `12.3M`: bytes by powers of 1,000, as for all that moves on wires.
 pub(super) fn bytes(count: u64) -> String {
-    const UNITS: [&str; 6] = ["K", "M", "G", "T", "P", "E"];
+    const UNITS: [&str; 6] = ["k", "M", "G", "T", "P", "E"];
     if count < 1000 {
         return count.to_string();
     }
@@ -16,10 +16,9 @@ pub(super) fn bytes(count: u64) -> String {
         if value < 999.95 {
             break;
         }
-        value /= 1024.0;
+        value /= 1000.0;
         unit = next;
     }
-    // At 999.95 and above the next unit follows, which may be less than one of it.
     format!("{value:.1}{unit}")
 }
 
@@ -51,13 +50,12 @@ mod tests {
         for (count, text) in [
             (0, "0"),
             (999, "999"),
-            (1000, "1.0K"),
-            (1024, "1.0K"),
-            (12_345, "12.1K"),
-            (1_023_948, "999.9K"),
-            (1_023_999, "1.0M"),
-            (1 << 40, "1.0T"),
-            (u64::MAX, "16.0E"),
+            (1000, "1.0k"),
+            (12_345, "12.3k"),
+            (999_949, "999.9k"),
+            (999_951, "1.0M"),
+            (1 << 40, "1.1T"),
+            (u64::MAX, "18.4E"),
         ] {
             assert_eq!(bytes(count), text, "{count}");
         }

@@ -52,6 +52,8 @@ pub struct Configuration {
     /// What to log on standard error: error, warn, info, debug, trace, or a filter such as
     /// `portreeve=debug`.
     pub log: String,
+    /// How it is written: as lines for people, or as one JSON object a line.
+    pub log_format: LogFormat,
     /// The command to run, and its arguments (`run` only).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<String>,
@@ -75,6 +77,17 @@ pub struct Configuration {
     pub control: ControlConfig,
 }
 
+/// How the program's log is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
 impl Default for Configuration {
     fn default() -> Self {
         Self {
@@ -86,6 +99,7 @@ impl Default for Configuration {
             ports_file: None,
             quiet: false,
             log: "warn".to_owned(),
+            log_format: LogFormat::Text,
             command: Vec::new(),
             ready_fd: None,
             exit_with_guest: false,
