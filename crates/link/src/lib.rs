@@ -25,6 +25,7 @@ mod options;
 mod path;
 pub mod seqpacket;
 mod socket;
+mod source;
 pub mod stream;
 mod sys;
 pub mod tap;
