@@ -34,8 +34,10 @@ fn replay(target: &str, with: fn(&[u8])) {
     files.sort();
     assert!(files.len() >= 10, "{} has {} inputs", folder.display(), files.len());
     for file in files {
-        eprintln!("{}", file.display());
-        with(&fs::read(&file).unwrap());
+        let data = fs::read(&file).unwrap();
+        if let Err(panic) = std::panic::catch_unwind(|| with(&data)) {
+            panic!("{}: {panic:?}", file.display());
+        }
     }
 }
 

@@ -140,9 +140,6 @@ fn memory() {
         ("twice", of(MemoryFault::Overlap), |_, front| {
             table(front, &[[0, 8192, 0, 0], [4096, 8192, 1 << 20, 0]]);
         }),
-        ("twice at the front end's", of(MemoryFault::Overlap), |_, front| {
-            table(front, &[[0, 8192, 0, 0], [1 << 20, 8192, 4096, 0]]);
-        }),
         ("a socket", of(MemoryFault::NoFile), |_, front| {
             let body: Vec<u8> =
                 [1, 0, 4096, 0, 0].iter().flat_map(|w: &u64| w.to_ne_bytes()).collect();

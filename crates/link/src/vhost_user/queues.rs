@@ -64,7 +64,11 @@ impl Queues {
     /// Takes one frame, from each pair in turn. None is there only when kicks were asked for.
     pub(crate) fn receive(&mut self, buf: &mut [u8]) -> Result<Option<usize>, VhostUserFault> {
         self.discarded_now = false;
-        self.continue_cut()?;
+        if self.cut.is_some() {
+            self.continue_cut()?;
+            // Nobody may have more to send, and so to flush.
+            self.flush(false);
+        }
         let pairs = self.pairs();
         for _ in 0..pairs {
             let pair = self.turn;
