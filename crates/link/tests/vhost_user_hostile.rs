@@ -156,9 +156,6 @@ fn memory() {
                 front.say(request::ADD_MEM_REG, &body, &[front.memory.file.as_fd()]);
             }
         }),
-        ("one that is not there", of(MemoryFault::Missing), |_, front| {
-            front.say(request::REM_MEM_REG, &[0; 40], &[]);
-        }),
         ("the rings' goes", ring(0, RingFault::Misplaced), |shell, front| {
             front.set_up(shell, Order::Qemu, feature::LINUX, 2, 64);
             let [region, _] = Memory::regions();

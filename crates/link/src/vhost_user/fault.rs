@@ -64,8 +64,6 @@ pub enum MemoryFault {
     Unsealed,
     /// It cannot be mapped.
     Unmappable(io::ErrorKind),
-    /// A region that is to go is not there.
-    Missing,
 }
 
 /// What is wrong with a ring.
@@ -125,7 +123,6 @@ impl fmt::Display for MemoryFault {
             Self::BeyondFile => "a region goes beyond the end of its file",
             Self::Unsealed => "a file is not sealed against being shortened",
             Self::Unmappable(kind) => return write!(f, "a region cannot be mapped: {kind}"),
-            Self::Missing => "a region that is to go is not there",
         })
     }
 }

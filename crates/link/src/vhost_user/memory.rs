@@ -58,6 +58,10 @@ impl Memory {
         file: OwnedFd,
         sealed: bool,
     ) -> Result<(), MemoryFault> {
+        // QEMU 7.2 says it once for each pair of queues.
+        if self.regions.iter().any(|known| known.region == region) {
+            return Ok(());
+        }
         if self.regions.len() >= MAX_REGIONS {
             return Err(MemoryFault::TooMany);
         }
@@ -77,14 +81,12 @@ impl Memory {
         Ok(())
     }
 
-    /// Removes a region: where the guest and the front end have it, and its length, say which.
-    pub(crate) fn remove(&mut self, gone: &Region) -> Result<(), MemoryFault> {
-        let same = |Mapped { region, .. }: &Mapped| {
-            (region.guest, region.user, region.length) == (gone.guest, gone.user, gone.length)
-        };
-        let at = self.regions.iter().position(same).ok_or(MemoryFault::Missing)?;
-        self.regions.remove(at);
-        Ok(())
+    /// Removes a region, if it is there: where the guest and the front end have it, and its length,
+    /// say which.
+    pub(crate) fn remove(&mut self, gone: &Region) {
+        self.regions.retain(|Mapped { region, .. }| {
+            (region.guest, region.user, region.length) != (gone.guest, gone.user, gone.length)
+        });
     }
 
     /// Whether all of it is the guest's.

@@ -163,8 +163,7 @@ impl Session {
                 added.map_err(|memory| fault(memory.into()))?;
             }
             Message::RemoveMemory(region) => {
-                let removed = self.queues.memory().remove(&region);
-                removed.map_err(|memory| fault(memory.into()))?;
+                self.queues.memory().remove(&region);
                 self.queues.relocate().map_err(fault)?;
             }
             Message::SetRingSize { index, size } => {
