@@ -32,7 +32,8 @@ pub(crate) struct ServeArgs {
 #[command(next_help_heading = "The guest's link")]
 #[group(skip)]
 #[command(group(ArgGroup::new("link").required(true).args([
-    "stream", "stream_connect", "dgram", "vfkit", "seqpacket", "hyperkit", "tap", "fd",
+    "stream", "stream_connect", "dgram", "vfkit", "seqpacket", "hyperkit", "vhost_user",
+    "vhost_user_connect", "tap", "fd",
 ])))]
 pub(crate) struct AttachArgs {
     /// Listen at a stream socket: QEMU's `-netdev stream` with `server=off`, libkrun's
@@ -55,6 +56,19 @@ pub(crate) struct AttachArgs {
     /// Listen for HyperKit's framing behind `POST /connect`: gvforwarder, HyperKit
     #[arg(long, value_name = "PATH")]
     pub(crate) hyperkit: Option<PathBuf>,
+    /// Listen for a vhost-user front end, and share its guest's memory: QEMU's `-netdev vhost-user`,
+    /// User-Mode Linux, DPDK's virtio-user
+    #[arg(long, value_name = "PATH")]
+    pub(crate) vhost_user: Option<PathBuf>,
+    /// Connect to a vhost-user front end: QEMU's `-chardev socket` with `server=on`
+    #[arg(long, value_name = "PATH")]
+    pub(crate) vhost_user_connect: Option<PathBuf>,
+    /// Pairs of queues that a vhost-user front end may use, as in QEMU's `queues=N`
+    #[arg(long, value_name = "N", default_value_t = 1,
+        value_parser = clap::value_parser!(u16).range(1..=64), conflicts_with_all = [
+        "stream", "stream_connect", "dgram", "vfkit", "seqpacket", "hyperkit", "tap",
+    ])]
+    pub(crate) queue_pairs: u16,
     /// Attach to a TAP device that is there: with a bridge and the VMM's own TAP, Firecracker
     #[arg(long, value_name = "NAME")]
     pub(crate) tap: Option<String>,
@@ -63,7 +77,8 @@ pub(crate) struct AttachArgs {
     pub(crate) fd: Option<i32>,
     /// What the descriptor must be; by default it is asked
     #[arg(long, value_name = "KIND", conflicts_with_all = [
-        "stream", "stream_connect", "dgram", "vfkit", "seqpacket", "hyperkit", "tap",
+        "stream", "stream_connect", "dgram", "vfkit", "seqpacket", "hyperkit", "vhost_user",
+        "vhost_user_connect", "tap",
     ])]
     pub(crate) fd_kind: Option<FdKind>,
 }
@@ -77,6 +92,8 @@ pub(crate) enum FdKind {
     Dgram,
     /// A socket of packets in sequence
     Seqpacket,
+    /// A stream socket over which a vhost-user front end speaks
+    VhostUser,
     /// A TAP device
     Tap,
 }
@@ -122,6 +139,11 @@ mod tests {
         assert!(parse(&[]).unwrap_err().contains("--stream"));
         assert!(parse(&["--stream", "a", "--tap", "b"]).unwrap_err().contains("cannot be used"));
         assert!(parse(&["--tap", "b", "--fd-kind", "tap"]).is_err());
+        assert!(parse(&["--vhost-user", "b", "--fd-kind", "vhost-user"]).is_err());
+        assert!(parse(&["--stream", "b", "--queue-pairs", "2"]).is_err());
+        assert!(parse(&["--vhost-user", "b", "--queue-pairs", "65"]).is_err());
+        let args = parse(&["--vhost-user", "b", "--queue-pairs", "4"]).unwrap();
+        assert_eq!(args.attach.queue_pairs, 4);
         let args = parse(&["--fd", "5", "--fd-kind", "dgram", "-p", "80", "--exit-with-guest"]);
         let args = args.unwrap();
         assert_eq!((args.attach.fd, args.attach.fd_kind), (Some(5), Some(FdKind::Dgram)));

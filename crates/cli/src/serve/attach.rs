@@ -6,8 +6,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use portreeve::{
-    Link, LinkError, SocketOptions, Tap, TapCause, TapError, TapOptions, datagram, hyperkit,
-    seqpacket, stream,
+    Link, LinkError, SocketOptions, Tap, TapCause, TapError, TapOptions, VhostUserOptions,
+    datagram, hyperkit, seqpacket, stream, vhost_user,
 };
 use rustix::io::Errno;
 use rustix::net::{SocketType, sockopt};
@@ -18,6 +18,8 @@ use crate::report::Failure;
 /// Makes the link.
 pub(super) fn attach(args: &AttachArgs, mtu: u16) -> Result<Box<dyn Link>, Failure> {
     let options = SocketOptions { mtu, ..SocketOptions::default() };
+    let queue_pairs = args.queue_pairs;
+    let shared = VhostUserOptions { mtu, queue_pairs, ..VhostUserOptions::default() };
     if let Some(path) = &args.stream {
         return Ok(Box::new(stream::listen(path, &options)?));
     }
@@ -39,11 +41,17 @@ pub(super) fn attach(args: &AttachArgs, mtu: u16) -> Result<Box<dyn Link>, Failu
     if let Some(path) = &args.hyperkit {
         return Ok(Box::new(hyperkit::listen(path, &options)?));
     }
+    if let Some(path) = &args.vhost_user {
+        return Ok(Box::new(vhost_user::listen(path, &shared)?));
+    }
+    if let Some(path) = &args.vhost_user_connect {
+        return Ok(Box::new(vhost_user::connect(path, &shared)?));
+    }
     if let Some(name) = &args.tap {
         return Ok(Box::new(tap(name, mtu)?));
     }
     match args.fd {
-        Some(number) => inherited(number, args.fd_kind, mtu, &options),
+        Some(number) => inherited(number, args.fd_kind, &options, &shared),
         None => Err(Failure::ours("no link was named")),
     }
 }
@@ -76,8 +84,8 @@ fn tap_failure(option: &str, which: &str, error: &TapError) -> Failure {
 fn inherited(
     number: i32,
     kind: Option<FdKind>,
-    mtu: u16,
     options: &SocketOptions,
+    shared: &VhostUserOptions,
 ) -> Result<Box<dyn Link>, Failure> {
     let fault = |error: io::Error| Failure::ours(format_args!("--fd {number}: {error}"));
     // The link knows it under the number that it has got since.
@@ -94,10 +102,11 @@ fn inherited(
         FdKind::Stream => Box::new(stream::from_fd(fd, options).map_err(unfit)?),
         FdKind::Dgram => Box::new(datagram::from_fd(fd, options).map_err(unfit)?),
         FdKind::Seqpacket => Box::new(seqpacket::from_fd(fd, options).map_err(unfit)?),
+        FdKind::VhostUser => Box::new(vhost_user::from_fd(fd, shared).map_err(unfit)?),
         FdKind::Tap => {
             let tap = Tap::from_fd(fd);
             let tap = tap.map_err(|error| tap_failure("--fd", &number.to_string(), &error))?;
-            Box::new(tap.with_mtu(mtu))
+            Box::new(tap.with_mtu(options.mtu))
         }
     })
 }
