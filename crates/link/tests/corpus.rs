@@ -11,7 +11,7 @@ mod support;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use portreeve_link::{Link, SocketOptions, fuzz, hyperkit, stream};
@@ -26,6 +26,15 @@ fn committed_inputs() {
 }
 
 fn replay(target: &str, with: fn(&[u8])) {
+    for file in committed(target) {
+        let data = fs::read(&file).unwrap();
+        if let Err(panic) = std::panic::catch_unwind(|| with(&data)) {
+            panic!("{}: {panic:?}", file.display());
+        }
+    }
+}
+
+fn committed(target: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target);
     let mut files: Vec<_> = fs::read_dir(&folder)
         .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
@@ -33,12 +42,7 @@ fn replay(target: &str, with: fn(&[u8])) {
         .collect();
     files.sort();
     assert!(files.len() >= 10, "{} has {} inputs", folder.display(), files.len());
-    for file in files {
-        let data = fs::read(&file).unwrap();
-        if let Err(panic) = std::panic::catch_unwind(|| with(&data)) {
-            panic!("{}: {panic:?}", file.display());
-        }
-    }
+    files
 }
 
 proptest! {
@@ -71,6 +75,25 @@ proptest! {
             image[2052 + 2 * at..][..2].copy_from_slice(&head.to_le_bytes());
         }
         fuzz::fuzz_vhost_rings(&[&choice[..], &image].concat());
+    }
+
+    /// What was committed, with a few bytes that are others.
+    #[test]
+    fn nearly_a_committed_input(
+        which in any::<prop::sample::Index>(),
+        wrong in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+    ) {
+        type Target = (&'static str, fn(&[u8]));
+        let targets: [Target; 2] =
+            [("vhost_messages", fuzz::fuzz_vhost_messages), ("vhost_rings", fuzz::fuzz_vhost_rings)];
+        for (target, with) in targets {
+            let files = committed(target);
+            let mut data = fs::read(which.get(&files)).unwrap();
+            for (at, value) in &wrong {
+                *at.get_mut(&mut data) = *value;
+            }
+            with(&data);
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::channel::{Channel, Received, fault};
 use super::fault::{RingFault, VhostUserFault};
 use super::features::{Features, protocol};
 use super::memory::Memory;
-use super::message::{Header, MAX_REGIONS, Message};
+use super::message::{Header, MAX_REGIONS, Message, Region};
 use super::queues::Queues;
 use super::vring::Vring;
 use crate::connection::Halt;
@@ -121,6 +121,10 @@ impl Session {
             match self.channel.receive() {
                 Ok(received) => self.handle(received, watch)?,
                 Err(Halt::Again) => return Ok(said > 0),
+                Err(Halt::NoBuffers) => {
+                    watch.wake_after(RETRY);
+                    return Ok(said > 0);
+                }
                 Err(halt) => return Err(halt),
             }
         }
@@ -150,13 +154,7 @@ impl Session {
                 self.check(bits, protocol::OFFERED)?;
                 self.protocol = bits;
             }
-            Message::SetMemory(regions) => {
-                // The old mappings go first: the new ones may not fit beside them.
-                *self.queues.memory() = Memory::default();
-                let memory = Memory::new(&regions, descriptors, self.sealed);
-                *self.queues.memory() = memory.map_err(|memory| fault(memory.into()))?;
-                self.queues.relocate().map_err(fault)?;
-            }
+            Message::SetMemory(regions) => self.share(&regions, descriptors)?,
             Message::AddMemory(region) => {
                 let file = descriptors.pop().ok_or_else(unfit)?;
                 let added = self.queues.memory().add(region, file, self.sealed);
@@ -166,6 +164,38 @@ impl Session {
                 self.queues.memory().remove(&region);
                 self.queues.relocate().map_err(fault)?;
             }
+            Message::SetMtu(mtu) => done = mtu >= self.mtu.into(),
+            Message::SetBackEndChannel => self.back_end_channel = descriptors.pop(),
+            Message::ResetOwner => {
+                for vring in self.queues.vrings() {
+                    vring.stop(watch);
+                }
+            }
+            Message::Nothing => {}
+            of_a_ring => self.set_ring(of_a_ring, descriptors.pop(), watch)?,
+        }
+        if header.wants_reply && self.protocol & protocol::REPLY_ACK != 0 {
+            return self.answer(&header, u64::from(!done));
+        }
+        Ok(())
+    }
+
+    fn share(&mut self, regions: &[Region], files: Vec<OwnedFd>) -> Result<(), Halt> {
+        // The old mappings go first: the new ones may not fit beside them.
+        *self.queues.memory() = Memory::default();
+        let memory = Memory::new(regions, files, self.sealed);
+        *self.queues.memory() = memory.map_err(|memory| fault(memory.into()))?;
+        self.queues.relocate().map_err(fault)
+    }
+
+    /// What is said of one ring, with the descriptor that came along.
+    fn set_ring(
+        &mut self,
+        message: Message,
+        descriptor: Option<OwnedFd>,
+        watch: &Watch,
+    ) -> Result<(), Halt> {
+        match message {
             Message::SetRingSize { index, size } => {
                 self.vring(index)?.set_size(size).map_err(of_ring(index))?;
                 self.queues.start(index).map_err(of_ring(index))?;
@@ -176,24 +206,15 @@ impl Session {
             }
             Message::EnableRing { index, enable } => self.vring(index)?.enable(enable),
             Message::SetKick { index, .. } => {
-                let kick = descriptors.pop().ok_or_else(|| of_ring(index)(RingFault::NoKick))?;
+                let kick = descriptor.ok_or_else(|| of_ring(index)(RingFault::NoKick))?;
                 self.vring(index)?.set_kick(kick, watch).map_err(of_ring(index))?;
                 self.queues.start(index).map_err(of_ring(index))?;
             }
-            Message::SetCall { index, .. } => self.vring(index)?.set_call(descriptors.pop()),
+            Message::SetCall { index, .. } => self.vring(index)?.set_call(descriptor),
             // Faults end the connection, which tells more.
             Message::SetError { index, .. } => drop(self.vring(index)?),
-            Message::SetMtu(mtu) => done = mtu >= self.mtu.into(),
-            Message::SetBackEndChannel => self.back_end_channel = descriptors.pop(),
-            Message::ResetOwner => {
-                for vring in self.queues.vrings() {
-                    vring.stop(watch);
-                }
-            }
-            Message::Nothing => {}
-        }
-        if header.wants_reply && self.protocol & protocol::REPLY_ACK != 0 {
-            return self.answer(&header, u64::from(!done));
+            // Everything else was done by whoever calls.
+            _ => {}
         }
         Ok(())
     }
@@ -221,6 +242,8 @@ fn of_ring(index: u32) -> impl Fn(RingFault) -> Halt {
 
 /// Frames after which messages are looked for though there are more frames.
 const FRAMES: u32 = 1024;
+/// When to look again where the kernel has no memory for a message.
+const RETRY: Duration = Duration::from_millis(2);
 /// Messages done in a row.
 const MESSAGES: usize = 64;
 /// Looks at rings and messages in one call.
