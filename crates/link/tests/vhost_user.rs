@@ -478,6 +478,27 @@ fn answers_come_on_the_queue_that_asked() {
     assert_eq!(front.receive(0, 4096).unwrap()[HEADER..], flow(false, 1000));
 }
 
+/// A queue that is never empty leaves the others their turn.
+#[test]
+fn every_queue_is_served() {
+    let options = VhostUserOptions { queue_pairs: 2, ..Default::default() };
+    let (mut shell, mut front) = connected(&options);
+    front.set_up(&mut shell, Order::Qemu, feature::LINUX | feature::MQ, 4, 64);
+    let mut buf = [0; 4096];
+    // What is taken is shown to be so in batches: there are never too few descriptors.
+    for number in 0..30 {
+        front.send(0, &frame(number, 60), 4096);
+    }
+    front.send(1, &frame(99, 61), 4096);
+    let mut before = 0;
+    while shell.link.receive(&mut buf).unwrap() != HEADER + 61 {
+        before += 1;
+        front.ring_from_guest(0).take();
+        front.send(0, &frame(before, 60), 4096);
+        assert!(before < 64, "the other queue is not looked at");
+    }
+}
+
 #[test]
 fn memory_comes_and_goes_while_rings_run() {
     let (mut shell, mut front) = running(Order::Qemu, feature::LINUX, 64);

@@ -184,14 +184,18 @@ impl Mapped {
     fn new(region: Region, file: OwnedFd, sealed: bool) -> Result<Self, MemoryFault> {
         let unmappable = |error: io::Error| MemoryFault::Unmappable(error.kind());
         let end = region.offset.checked_add(region.length).ok_or(MemoryFault::Range)?;
-        let length = usize::try_from(end).map_err(|_| MemoryFault::Range)?;
         let stat = rustix::fs::fstat(&file).map_err(|errno| unmappable(errno.into()))?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(MemoryFault::NoFile);
         }
-        if u64::try_from(stat.st_size).unwrap_or_default() < end {
+        let size = u64::try_from(stat.st_size).unwrap_or_default();
+        if size < end {
             return Err(MemoryFault::BeyondFile);
         }
+        // Huge pages can be unmapped as a whole only; a file's blocks are as large as they are.
+        let page = u64::try_from(stat.st_blksize).unwrap_or(1).max(1);
+        let length = end.checked_next_multiple_of(page).filter(|length| *length <= size);
+        let length = usize::try_from(length.unwrap_or(end)).map_err(|_| MemoryFault::Range)?;
         let seals = rustix::fs::fcntl_get_seals(&file).unwrap_or(SealFlags::empty());
         if sealed && !seals.contains(SealFlags::SHRINK) {
             return Err(MemoryFault::Unsealed);

@@ -26,8 +26,9 @@ pub(crate) struct Queues {
     memory: Memory,
     /// Two for each pair: to the guest, from the guest.
     vrings: Vec<Vring>,
-    /// The pair that is asked for the next frame.
+    /// The pair that is asked for the next frame, and how many it has given in a row.
     turn: usize,
+    in_a_row: u16,
     steering: Steering,
     /// A frame that is cut, and was taken in part.
     cut: Option<(usize, Segments)>,
@@ -45,6 +46,7 @@ impl Queues {
             memory: Memory::default(),
             vrings: (0..2 * pairs).map(|_| Vring::default()).collect(),
             turn: 0,
+            in_a_row: 0,
             steering: Steering::default(),
             cut: None,
             room: Room::default(),
@@ -72,10 +74,15 @@ impl Queues {
         let pairs = self.pairs();
         for _ in 0..pairs {
             let pair = self.turn;
-            if let Some(length) = self.receive_of(pair, buf)? {
-                return Ok(Some(length));
+            let received = self.receive_of(pair, buf)?;
+            self.in_a_row += 1;
+            if received.is_none() || self.in_a_row >= BATCH {
+                self.turn = (pair + 1) % usize::from(pairs);
+                self.in_a_row = 0;
             }
-            self.turn = (pair + 1) % usize::from(pairs);
+            if received.is_some() {
+                return Ok(received);
+            }
         }
         Ok(None)
     }
@@ -280,7 +287,7 @@ fn of_ring(index: usize, fault: RingFault) -> VhostUserFault {
 /// What is completed here for a guest that completes nothing; what is cut is cut before.
 const CHECKSUMS_ONLY: Capabilities =
     Capabilities { checksum_offload: true, tso4: false, tso6: false, uso: false, mtu: u16::MAX };
-/// Chains given back before the guest is shown them.
+/// Chains given back before the guest is shown them, and frames of one pair before the next.
 const BATCH: u16 = 32;
 /// Chains without a frame in a row.
 const DISCARDS: usize = 256;
