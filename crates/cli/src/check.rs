@@ -83,6 +83,12 @@ fn link_words(link: &LinkConfig) -> String {
         LinkConfig::Hyperkit(path) => {
             format!("listen at the stream socket {} (HyperKit)", path.display())
         }
+        LinkConfig::VhostUser(link) => {
+            format!("listen for a vhost-user front end at {}", link.path.display())
+        }
+        LinkConfig::VhostUserConnect(link) => {
+            format!("connect to the vhost-user front end at {}", link.path.display())
+        }
         LinkConfig::Tap(name) => format!("attach to the TAP device {name}"),
         LinkConfig::Fd(fd) => format!("take over the file descriptor {}", fd.descriptor),
     }

@@ -5,6 +5,8 @@
 use std::fmt;
 use std::io;
 
+use crate::vhost_user::VhostUserFault;
+
 /// A change of the guest at the other end of a link. See [`Link`](crate::Link) for when to ask.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
@@ -30,6 +32,9 @@ pub enum GoneCause {
     Refused,
     /// It introduced itself once more, from the same address: its VMM was started anew.
     Restarted,
+    /// What it said over vhost-user, or what its guest did to a ring, is not what it must be: the
+    /// link closed the connection.
+    VhostUser(VhostUserFault),
     /// The socket failed.
     Socket(io::ErrorKind),
 }
@@ -70,6 +75,7 @@ impl fmt::Display for GoneCause {
             Self::Closed => f.write_str("it closed the connection"),
             Self::ClosedMidFrame => f.write_str("it closed the connection inside a frame"),
             Self::Framing(fault) => write!(f, "{fault}; the connection was closed"),
+            Self::VhostUser(fault) => write!(f, "{fault}; the connection was closed"),
             Self::Refused => f.write_str("it closed its socket"),
             Self::Restarted => f.write_str("it was started anew"),
             // What Linux says of a unix socket whose other end was closed, or killed, in the midst.

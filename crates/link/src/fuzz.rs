@@ -1,10 +1,15 @@
-//! What the target of `fuzz/` calls and the corpus test replays: any bytes as a stream of frames.
+//! What the targets of `fuzz/` call and the corpus test replays: any bytes as a stream of frames; in
+//! `vhost_user`, as messages and rings.
 //!
 //! Owns a second, simplest reading of the framings, with which the real one is compared, and the
 //! cutting of the bytes; panics on a violation. No part of the library's interface.
 
 use crate::event::FramingFault;
 use crate::framing::{Deframer, Framing};
+
+mod vhost_user;
+
+pub use vhost_user::{fuzz_vhost_messages, fuzz_vhost_rings};
 
 /// The first byte chooses the framing and how the rest is cut; the frames, and the fault that ends
 /// them, must be the same however it is cut.

@@ -6,9 +6,10 @@
 //!
 //! One file per transport: [`tap`] (the kernel's TAP devices), [`memory`] (in-process pairs),
 //! [`stream`], [`hyperkit`], [`seqpacket`] and [`datagram`] (sockets, as virtual machines offer
-//! them). What these have in common: `options.rs` how they are made, `socket.rs` who is connected,
-//! `connection.rs` one connection, `watch.rs` one descriptor for all of them, `path.rs` sockets at
-//! paths, `framing.rs` frames in a stream of bytes, `finish.rs` the header they do not have.
+//! them), [`vhost_user`] (the guest's own memory). What these have in common: `options.rs` how they
+//! are made, `source.rs` where connections come from, `socket.rs` who is connected, `connection.rs`
+//! one connection, `watch.rs` one descriptor for all of them, `path.rs` sockets at paths,
+//! `framing.rs` frames in a stream of bytes, `finish.rs` the header they do not have.
 
 mod connection;
 pub mod datagram;
@@ -25,9 +26,11 @@ mod options;
 mod path;
 pub mod seqpacket;
 mod socket;
+mod source;
 pub mod stream;
 mod sys;
 pub mod tap;
+pub mod vhost_user;
 mod watch;
 
 pub use datagram::DatagramLink;
@@ -38,3 +41,4 @@ pub use memory::{MemoryLink, MemoryOptions, MemoryPeer};
 pub use options::SocketOptions;
 pub use socket::SocketLink;
 pub use tap::{Tap, TapCause, TapError, TapOptions};
+pub use vhost_user::{MemoryFault, RingFault, VhostUserFault, VhostUserLink, VhostUserOptions};

@@ -1,31 +1,26 @@
 //! A link over connections: one guest at a time, and who comes next.
 //!
-//! Owns where connections come from (a listener, a path to connect to, or one descriptor), the
-//! guest that is there, and telling of its coming and going in order with its frames; the
-//! framings are in [`stream`](crate::stream), [`hyperkit`](crate::hyperkit) and
-//! [`seqpacket`](crate::seqpacket). Never waits and never drops a guest for another: who comes
-//! while one is there waits in the listener's backlog.
-//!
-//! Spec: unix(7), accept(2).
+//! Owns the guest that is there, and telling of its coming and going in order with its frames;
+//! where connections come from is in `source.rs`, the framings are in [`stream`](crate::stream),
+//! [`hyperkit`](crate::hyperkit) and [`seqpacket`](crate::seqpacket). Never waits and never drops a
+//! guest for another: who comes while one is there waits in the listener's backlog.
 
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
 use portreeve_wire::VIRTIO_NET_HDR_LEN;
-use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+use rustix::net::{AddressFamily, SocketType, sockopt};
 
 use crate::connection::{Connection, Halt};
-use crate::error::{LinkCause, LinkError};
+use crate::error::LinkError;
 use crate::event::{GoneCause, LinkEvent};
 use crate::finish::{Finished, invalid, received_header};
 use crate::framing::{Framing, LONGEST_FRAME};
 use crate::link::{Capabilities, Link};
 use crate::options::SocketOptions;
-use crate::path::{self, BoundPath};
+use crate::source::Source;
 use crate::watch::Watch;
 
 /// What is spoken over the connections.
@@ -69,14 +64,6 @@ pub struct SocketLink {
     header: [u8; VIRTIO_NET_HDR_LEN],
 }
 
-/// Where the next guest comes from.
-#[derive(Debug)]
-enum Source {
-    Listener { fd: OwnedFd, path: Option<BoundPath> },
-    Path(PathBuf),
-    Nowhere,
-}
-
 #[derive(Debug)]
 enum Guest {
     Present(Connection),
@@ -90,9 +77,9 @@ impl SocketLink {
         protocol: Protocol,
         options: &SocketOptions,
     ) -> Result<Self, LinkError> {
-        let (fd, bound) = path::bind(path, protocol.socket_type())?;
-        Self::serving(fd, Some(bound), protocol, options)
-            .map_err(|error| LinkError::at("epoll", path, error))
+        let source = Source::listen(path, protocol.socket_type())?;
+        let fault = |error| LinkError::at("epoll", path, error);
+        Self::new(source, protocol, options).map_err(fault)
     }
 
     pub(crate) fn connect(
@@ -100,11 +87,7 @@ impl SocketLink {
         protocol: Protocol,
         options: &SocketOptions,
     ) -> Result<Self, LinkError> {
-        let fd = path::connect(path, protocol.socket_type())?;
-        let source = match options.reconnect {
-            Some(_) => Source::Path(path.to_owned()),
-            None => Source::Nowhere,
-        };
+        let (source, fd) = Source::connect(path, protocol.socket_type(), options.reconnect)?;
         let fault = |error| LinkError::at("epoll", path, error);
         let mut link = Self::new(source, protocol, options).map_err(fault)?;
         link.adopt(fd, false).map_err(fault)?;
@@ -117,43 +100,25 @@ impl SocketLink {
         options: &SocketOptions,
     ) -> Result<Self, LinkError> {
         let number = fd.as_raw_fd();
-        let fault = |operation| move |errno: Errno| LinkError::of(operation, number, errno);
-        let listens = check_socket(&fd, protocol)?;
-        rustix::io::ioctl_fionbio(&fd, true).map_err(fault("FIONBIO"))?;
-        if listens {
-            return Self::serving(fd, None, protocol, options)
-                .map_err(|error| LinkError::of("epoll", number, error));
-        }
-        rustix::net::getpeername(&fd).map_err(fault("getpeername"))?;
-        Self::new(Source::Nowhere, protocol, options)
-            .and_then(|mut link| link.adopt(fd, true).map(|()| link))
-            .map_err(|error| LinkError::of("epoll", number, error))
-    }
-
-    /// The path it listens on, if it does.
-    pub fn path(&self) -> Option<&Path> {
-        match &self.source {
-            Source::Listener { path, .. } => path.as_ref().map(BoundPath::path),
-            Source::Path(_) | Source::Nowhere => None,
-        }
-    }
-
-    fn serving(
-        fd: OwnedFd,
-        path: Option<BoundPath>,
-        protocol: Protocol,
-        options: &SocketOptions,
-    ) -> io::Result<Self> {
-        let link = Self::new(Source::Listener { fd, path }, protocol, options)?;
-        if let Source::Listener { fd, .. } = &link.source {
-            link.watch.add(fd.as_fd())?;
+        let fault = |error| LinkError::of("epoll", number, error);
+        let (source, connected) = Source::from_fd(fd, protocol.socket_type(), INET)?;
+        let mut link = Self::new(source, protocol, options).map_err(fault)?;
+        if let Some(fd) = connected {
+            link.adopt(fd, true).map_err(fault)?;
         }
         Ok(link)
     }
 
+    /// The path it listens on, if it does.
+    pub fn path(&self) -> Option<&Path> {
+        self.source.path()
+    }
+
     fn new(source: Source, protocol: Protocol, options: &SocketOptions) -> io::Result<Self> {
+        let watch = Watch::new()?;
+        source.watch(&watch)?;
         Ok(Self {
-            watch: Watch::new()?,
+            watch,
             protocol,
             source,
             guest: Guest::Absent,
@@ -184,13 +149,10 @@ impl SocketLink {
 
     /// The guest is no longer there.
     fn lose(&mut self, cause: GoneCause) {
-        let next = match (&self.source, self.options.reconnect) {
-            (Source::Nowhere, _) | (Source::Path(_), None) => Guest::GoneForGood(cause),
-            (Source::Listener { .. }, _) => Guest::Absent,
-            (Source::Path(_), Some(delay)) => {
-                self.watch.wake_after(delay);
-                Guest::Absent
-            }
+        let next = if self.source.await_next(&self.watch) {
+            Guest::Absent
+        } else {
+            Guest::GoneForGood(cause)
         };
         if let Guest::Present(connection) = std::mem::replace(&mut self.guest, next) {
             connection.close(&self.watch);
@@ -202,27 +164,17 @@ impl SocketLink {
 
     /// Looks for the next guest; whether there is news.
     fn attach(&mut self) -> bool {
-        let (fd, accepted) = match (&self.source, self.options.reconnect) {
-            (Source::Listener { fd, .. }, _) => match accept(fd, &self.watch) {
-                Ok(fd) => (fd, true),
-                Err(cause) => {
-                    self.guest = Guest::GoneForGood(cause);
-                    return true;
-                }
-            },
-            (Source::Path(path), Some(delay)) if self.watch.is_due() => {
-                let fd = path::connect(path, self.protocol.socket_type()).ok();
-                if fd.is_none() {
-                    self.watch.wake_after(delay);
-                }
-                (fd, false)
+        let (fd, accepted) = match self.source.next(&self.watch) {
+            Ok(Some(next)) => next,
+            Ok(None) => return false,
+            Err(cause) => {
+                self.guest = Guest::GoneForGood(cause);
+                return true;
             }
-            _ => (None, false),
         };
-        let Some(fd) = fd else { return false };
         if self.adopt(fd, accepted).is_err() {
             // Out of memory for the watch. The connection was closed; the guest may come again.
-            self.watch.wake_after(self.options.reconnect.unwrap_or(ACCEPT_RETRY));
+            self.source.try_later(&self.watch);
             return false;
         }
         self.events.push_back(LinkEvent::GuestArrived);
@@ -307,40 +259,6 @@ impl Link for SocketLink {
     }
 }
 
-/// Whether the socket listens, of one that is fit for the protocol.
-fn check_socket(socket: &OwnedFd, protocol: Protocol) -> Result<bool, LinkError> {
-    let fd = socket.as_raw_fd();
-    let fault = |operation| move |errno: Errno| LinkError::of(operation, fd, errno);
-    let kind = sockopt::socket_type(socket).map_err(fault("SO_TYPE"))?;
-    let domain = sockopt::socket_domain(socket).map_err(fault("SO_DOMAIN"))?;
-    let inet = domain == AddressFamily::INET || domain == AddressFamily::INET6;
-    let fit = domain == AddressFamily::UNIX || (inet && kind == SocketType::STREAM);
-    if kind != protocol.socket_type() || !fit {
-        return Err(LinkError::unsuitable("SO_TYPE", fd, LinkCause::WrongType));
-    }
-    sockopt::socket_acceptconn(socket).map_err(fault("SO_ACCEPTCONN"))
-}
-
-/// Takes one connection, if one waits; fails when none can come any more.
-fn accept(listener: &OwnedFd, watch: &Watch) -> Result<Option<OwnedFd>, GoneCause> {
-    loop {
-        match rustix::net::accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
-            Ok(fd) => return Ok(Some(fd)),
-            Err(Errno::INTR | Errno::CONNABORTED) => {}
-            Err(Errno::AGAIN) => return Ok(None),
-            // Someone who holds the same TCP socket has shut it down.
-            Err(errno @ Errno::INVAL) => {
-                return Err(GoneCause::Socket(io::Error::from(errno).kind()));
-            }
-            // Out of descriptors or memory: whoever waits stays in the backlog and is no edge.
-            Err(_) => {
-                watch.wake_after(ACCEPT_RETRY);
-                return Ok(None);
-            }
-        }
-    }
-}
-
 pub(crate) fn changed() -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionReset, "the guest has changed")
 }
@@ -352,4 +270,5 @@ pub(crate) fn gone(cause: GoneCause) -> io::Error {
 /// Sixteen of the longest frames: with the kernel's usual 208 KiB, either side waits for the other
 /// after every third.
 const SEND_BUFFER_WISH: usize = 1024 * 1024;
-const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// Byte streams come over TCP as well.
+const INET: bool = true;

@@ -1,6 +1,7 @@
-//! Replays every committed fuzz input of the framings, and cuts streams at random points both ways.
+//! Replays every committed fuzz input of the framings and of vhost-user, and cuts streams at random
+//! points both ways.
 //!
-//! The inputs live in `fuzz/corpus/link_stream`; an empty folder fails, so that a moved one cannot
+//! The inputs live in `fuzz/corpus`; an empty folder fails, so that a moved one cannot
 //! turn this test into nothing.
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
@@ -10,7 +11,7 @@ mod support;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use portreeve_link::{Link, SocketOptions, fuzz, hyperkit, stream};
@@ -19,17 +20,29 @@ use support::{Shell, frame};
 
 #[test]
 fn committed_inputs() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/link_stream");
+    replay("link_stream", fuzz::fuzz_stream);
+    replay("vhost_rings", fuzz::fuzz_vhost_rings);
+    replay("vhost_messages", fuzz::fuzz_vhost_messages);
+}
+
+fn replay(target: &str, with: fn(&[u8])) {
+    for file in committed(target) {
+        let data = fs::read(&file).unwrap();
+        if let Err(panic) = std::panic::catch_unwind(|| with(&data)) {
+            panic!("{}: {panic:?}", file.display());
+        }
+    }
+}
+
+fn committed(target: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target);
     let mut files: Vec<_> = fs::read_dir(&folder)
         .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
         .map(|entry| entry.unwrap().path())
         .collect();
     files.sort();
     assert!(files.len() >= 10, "{} has {} inputs", folder.display(), files.len());
-    for file in files {
-        eprintln!("{}", file.display());
-        fuzz::fuzz_stream(&fs::read(&file).unwrap());
-    }
+    files
 }
 
 proptest! {
@@ -38,6 +51,55 @@ proptest! {
     #[test]
     fn any_bytes(data in prop::collection::vec(any::<u8>(), 0..600)) {
         fuzz::fuzz_stream(&data);
+    }
+
+    /// Descriptors that are mostly right: the addresses are the guest's, the links within the ring.
+    #[test]
+    fn nearly_a_ring(
+        choice in any::<[u8; 4]>(),
+        descriptors in prop::collection::vec((0u64..0x12000, 0u32..5000, 0u16..8, 0u16..130), 1..128),
+        heads in prop::collection::vec(0u16..130, 1..128),
+        waiting in 0u16..129,
+    ) {
+        let mut image = vec![0; 4096];
+        for (at, (address, length, flags, next)) in descriptors.iter().enumerate() {
+            let entry = &mut image[16 * at..];
+            entry[..8].copy_from_slice(&address.to_le_bytes());
+            entry[8..12].copy_from_slice(&length.to_le_bytes());
+            entry[12..14].copy_from_slice(&flags.to_le_bytes());
+            entry[14..16].copy_from_slice(&next.to_le_bytes());
+        }
+        let index = u16::from(choice[2]).wrapping_add(waiting);
+        image[2050..2052].copy_from_slice(&index.to_le_bytes());
+        for (at, head) in heads.iter().enumerate() {
+            image[2052 + 2 * at..][..2].copy_from_slice(&head.to_le_bytes());
+        }
+        fuzz::fuzz_vhost_rings(&[&choice[..], &image].concat());
+    }
+
+    /// What was committed, with a few bytes that are others.
+    #[test]
+    fn nearly_a_committed_input(
+        which in any::<prop::sample::Index>(),
+        wrong in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+    ) {
+        type Target = (&'static str, fn(&[u8]));
+        let targets: [Target; 2] =
+            [("vhost_messages", fuzz::fuzz_vhost_messages), ("vhost_rings", fuzz::fuzz_vhost_rings)];
+        for (target, with) in targets {
+            let files = committed(target);
+            let mut data = fs::read(which.get(&files)).unwrap();
+            for (at, value) in &wrong {
+                *at.get_mut(&mut data) = *value;
+            }
+            with(&data);
+        }
+    }
+
+    #[test]
+    fn any_messages(data in prop::collection::vec(any::<u8>(), 0..600)) {
+        fuzz::fuzz_vhost_messages(&data);
+        fuzz::fuzz_vhost_rings(&data);
     }
 
     /// Bytes that are mostly right.

@@ -149,8 +149,9 @@ pub use portreeve_host::{
 pub use portreeve_link::memory::pair as memory_link;
 pub use portreeve_link::{
     Capabilities, DatagramLink, FramingFault, GoneCause, Link, LinkCause, LinkError, LinkEvent,
-    MAX_FRAME_LEN, MemoryLink, MemoryOptions, MemoryPeer, SocketLink, SocketOptions, Tap, TapCause,
-    TapError, TapOptions, datagram, hyperkit, seqpacket, stream,
+    MAX_FRAME_LEN, MemoryFault, MemoryLink, MemoryOptions, MemoryPeer, RingFault, SocketLink,
+    SocketOptions, Tap, TapCause, TapError, TapOptions, VhostUserFault, VhostUserLink,
+    VhostUserOptions, datagram, hyperkit, seqpacket, stream, vhost_user,
 };
 pub use portreeve_types::api;
 pub use portreeve_types::{

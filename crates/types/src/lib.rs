@@ -33,7 +33,7 @@ pub use announce::{Announce, AnnounceError};
 pub use config::{
     AddressesConfig, ConfigFault, Configuration, ControlConfig, ControlSocket, DatagramPaths,
     FdKind, GuestAddress, InheritedLink, LinkConfig, LogFormat, ParseDurationError,
-    ParseGuestAddressError, parse_duration,
+    ParseGuestAddressError, VhostUserLink, parse_duration,
 };
 pub use descriptor::{Descriptor, ParseDescriptorError};
 pub use dns::{

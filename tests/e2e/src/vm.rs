@@ -62,10 +62,30 @@ impl Image {
     /// Starts a machine whose network card is on this `-netdev`, called `net`, and waits for
     /// nothing.
     pub fn boot(&self, netdev: &str, services: &[&str]) -> Machine {
+        self.start(&["-netdev", netdev], "", services)
+    }
+
+    /// Starts a machine that shares its memory, with a vhost-user network card on this `-chardev`,
+    /// called `card`, and this many pairs of queues.
+    pub fn boot_sharing(&self, chardev: &str, queues: u16, services: &[&str]) -> Machine {
+        let netdev = format!("vhost-user,id=net,chardev=card,queues={queues}");
+        let memory = "memory-backend-memfd,id=memory,size=256M,share=on";
+        let numa = "node,memdev=memory";
+        // The guest uses as many pairs as it has processors.
+        let processors = queues.to_string();
+        let sharing = ["-object", memory, "-numa", numa, "-smp", &processors];
+        let card = ["-chardev", chardev, "-netdev", &netdev];
+        // With interrupts by message, QEMU 7.2 without KVM crashes where the back end is another
+        // process.
+        let device = if queues > 1 { ",mq=on,vectors=0" } else { ",vectors=0" };
+        self.start(&[&sharing[..], &card].concat(), device, services)
+    }
+
+    fn start(&self, options: &[&str], device: &str, services: &[&str]) -> Machine {
         let mut qemu = Command::new("qemu-system-x86_64");
         qemu.args(["-M", "q35", "-m", "256", "-nodefaults", "-display", "none"]);
-        qemu.args(["-serial", "stdio", "-netdev", netdev]);
-        qemu.args(["-device", "virtio-net-pci,netdev=net,romfile="]);
+        qemu.args(["-serial", "stdio"]).args(options);
+        qemu.args(["-device", &format!("virtio-net-pci,netdev=net,romfile={device}")]);
         qemu.arg("-kernel").arg(&self.kernel).arg("-initrd").arg(&self.initrd);
         let services = services.join(",");
         qemu.args(["-append", &format!("console=ttyS0 quiet panic=-1 services={services}")]);

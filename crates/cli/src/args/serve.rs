@@ -5,7 +5,9 @@
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, ValueEnum};
-use portreeve_types::{Configuration, DatagramPaths, Descriptor, InheritedLink, LinkConfig};
+use portreeve_types::{
+    Configuration, DatagramPaths, Descriptor, InheritedLink, LinkConfig, VhostUserLink,
+};
 
 use super::config::ConfigArgs;
 use super::serving::ServingArgs;
@@ -52,7 +54,8 @@ impl ServeArgs {
 #[command(next_help_heading = "The guest's link")]
 #[group(skip)]
 #[command(group(ArgGroup::new("link").args([
-    "stream", "stream_connect", "dgram", "vfkit", "seqpacket", "hyperkit", "tap", "fd",
+    "stream", "stream_connect", "dgram", "vfkit", "seqpacket", "hyperkit", "vhost_user",
+    "vhost_user_connect", "tap", "fd",
 ])))]
 pub(crate) struct AttachArgs {
     /// Listen at a stream socket: QEMU's `-netdev stream` with `server=off`, libkrun's
@@ -75,6 +78,19 @@ pub(crate) struct AttachArgs {
     /// Listen for HyperKit's framing behind `POST /connect`: gvforwarder, HyperKit
     #[arg(long, value_name = "PATH")]
     pub(crate) hyperkit: Option<PathBuf>,
+    /// Listen for a vhost-user front end, and share its guest's memory: QEMU's `-netdev vhost-user`,
+    /// User-Mode Linux, DPDK's virtio-user
+    #[arg(long, value_name = "PATH")]
+    pub(crate) vhost_user: Option<PathBuf>,
+    /// Connect to a vhost-user front end: QEMU's `-chardev socket` with `server=on`
+    #[arg(long, value_name = "PATH")]
+    pub(crate) vhost_user_connect: Option<PathBuf>,
+    /// Pairs of queues that a vhost-user front end may use, as in QEMU's `queues=N`
+    #[arg(long, value_name = "N", default_value_t = 1,
+        value_parser = clap::value_parser!(u16).range(1..=64), conflicts_with_all = [
+        "stream", "stream_connect", "dgram", "vfkit", "seqpacket", "hyperkit", "tap",
+    ])]
+    pub(crate) queue_pairs: u16,
     /// Attach to a TAP device that is there: with a bridge and the VMM's own TAP, Firecracker
     #[arg(long, value_name = "NAME")]
     pub(crate) tap: Option<String>,
@@ -84,7 +100,8 @@ pub(crate) struct AttachArgs {
     pub(crate) fd: Option<Descriptor>,
     /// What the descriptor must be; by default it is asked
     #[arg(long, value_name = "KIND", requires = "fd", conflicts_with_all = [
-        "stream", "stream_connect", "dgram", "vfkit", "seqpacket", "hyperkit", "tap",
+        "stream", "stream_connect", "dgram", "vfkit", "seqpacket", "hyperkit", "vhost_user",
+        "vhost_user_connect", "tap",
     ])]
     pub(crate) fd_kind: Option<FdKind>,
 }
@@ -98,6 +115,8 @@ pub(crate) enum FdKind {
     Dgram,
     /// A socket of packets in sequence
     Seqpacket,
+    /// A stream socket over which a vhost-user front end speaks
+    VhostUser,
     /// A TAP device
     Tap,
 }
@@ -105,6 +124,8 @@ pub(crate) enum FdKind {
 impl AttachArgs {
     /// The one that was given.
     fn link(&self) -> Option<LinkConfig> {
+        let queue_pairs = self.queue_pairs;
+        let shared = |path: &PathBuf| VhostUserLink { path: path.clone(), queue_pairs };
         let path = |path: &Option<PathBuf>, link: fn(PathBuf) -> LinkConfig| path.clone().map(link);
         path(&self.stream, LinkConfig::Stream)
             .or_else(|| path(&self.stream_connect, LinkConfig::StreamConnect))
@@ -112,11 +133,16 @@ impl AttachArgs {
             .or_else(|| path(&self.vfkit, LinkConfig::Vfkit))
             .or_else(|| path(&self.seqpacket, LinkConfig::Seqpacket))
             .or_else(|| path(&self.hyperkit, LinkConfig::Hyperkit))
+            .or_else(|| self.vhost_user.as_ref().map(|path| LinkConfig::VhostUser(shared(path))))
+            .or_else(|| {
+                let path = self.vhost_user_connect.as_ref()?;
+                Some(LinkConfig::VhostUserConnect(shared(path)))
+            })
             .or_else(|| self.tap.clone().map(LinkConfig::Tap))
             .or_else(|| {
                 let descriptor = self.fd.clone()?;
                 let kind = self.fd_kind.map(Into::into);
-                Some(LinkConfig::Fd(InheritedLink { descriptor, kind }))
+                Some(LinkConfig::Fd(InheritedLink { descriptor, kind, queue_pairs }))
             })
     }
 }
@@ -127,6 +153,7 @@ impl From<FdKind> for portreeve_types::FdKind {
             FdKind::Stream => Self::Stream,
             FdKind::Dgram => Self::Dgram,
             FdKind::Seqpacket => Self::Seqpacket,
+            FdKind::VhostUser => Self::VhostUser,
             FdKind::Tap => Self::Tap,
         }
     }
@@ -162,10 +189,15 @@ mod tests {
         assert_eq!(parse(&[]).unwrap().attach.link(), None);
         assert!(parse(&["--stream", "a", "--tap", "b"]).unwrap_err().contains("cannot be used"));
         assert!(parse(&["--tap", "b", "--fd-kind", "tap"]).is_err());
+        assert!(parse(&["--vhost-user", "b", "--fd-kind", "vhost-user"]).is_err());
+        assert!(parse(&["--stream", "b", "--queue-pairs", "2"]).is_err());
+        assert!(parse(&["--vhost-user", "b", "--queue-pairs", "65"]).is_err());
+        let args = parse(&["--vhost-user", "b", "--queue-pairs", "4"]).unwrap();
+        assert_eq!(args.attach.queue_pairs, 4);
         let args = parse(&["--fd", "5", "--fd-kind", "dgram", "-p", "80", "--exit-with-guest"]);
         let args = args.unwrap();
         let kind = Some(portreeve_types::FdKind::Dgram);
-        let link = InheritedLink { descriptor: Descriptor::Number(5), kind };
+        let link = InheritedLink { descriptor: Descriptor::Number(5), kind, queue_pairs: 1 };
         assert_eq!(args.attach.link(), Some(LinkConfig::Fd(link)));
         assert!(args.exit_with_guest);
         assert_eq!(args.serving.publish, ["80"]);

@@ -6,8 +6,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use portreeve::{
-    Link, LinkError, SocketOptions, Tap, TapCause, TapError, TapOptions, datagram, hyperkit,
-    seqpacket, stream,
+    Link, LinkError, SocketOptions, Tap, TapCause, TapError, TapOptions, VhostUserOptions,
+    datagram, hyperkit, seqpacket, stream, vhost_user,
 };
 use portreeve_types::{Descriptor, FdKind, InheritedLink, LinkConfig};
 use rustix::io::Errno;
@@ -18,6 +18,7 @@ use crate::report::Failure;
 /// Makes the link.
 pub(super) fn attach(link: Option<&LinkConfig>, mtu: u16) -> Result<Box<dyn Link>, Failure> {
     let options = SocketOptions { mtu, ..SocketOptions::default() };
+    let shared = |queue_pairs| VhostUserOptions { mtu, queue_pairs, ..VhostUserOptions::default() };
     Ok(match link {
         Some(LinkConfig::Stream(path)) => Box::new(stream::listen(path, &options)?),
         Some(LinkConfig::StreamConnect(path)) => Box::new(stream::connect(path, &options)?),
@@ -28,8 +29,14 @@ pub(super) fn attach(link: Option<&LinkConfig>, mtu: u16) -> Result<Box<dyn Link
         Some(LinkConfig::Vfkit(path)) => Box::new(datagram::listen(path, &options)?),
         Some(LinkConfig::Seqpacket(path)) => Box::new(seqpacket::listen(path, &options)?),
         Some(LinkConfig::Hyperkit(path)) => Box::new(hyperkit::listen(path, &options)?),
+        Some(LinkConfig::VhostUser(link)) => {
+            Box::new(vhost_user::listen(&link.path, &shared(link.queue_pairs))?)
+        }
+        Some(LinkConfig::VhostUserConnect(link)) => {
+            Box::new(vhost_user::connect(&link.path, &shared(link.queue_pairs))?)
+        }
         Some(LinkConfig::Tap(name)) => Box::new(tap(name, mtu)?),
-        Some(LinkConfig::Fd(fd)) => inherited(fd, mtu, &options)?,
+        Some(LinkConfig::Fd(fd)) => inherited(fd, &options, &shared(fd.queue_pairs))?,
         None => return Err(Failure::ours("no link was named")),
     })
 }
@@ -61,8 +68,8 @@ fn tap_failure(option: &str, which: &str, error: &TapError) -> Failure {
 
 fn inherited(
     link: &InheritedLink,
-    mtu: u16,
     options: &SocketOptions,
+    shared: &VhostUserOptions,
 ) -> Result<Box<dyn Link>, Failure> {
     let name = &link.descriptor;
     let fault = |error: io::Error| Failure::ours(format_args!("--fd {name}: {error}"));
@@ -80,10 +87,11 @@ fn inherited(
         FdKind::Stream => Box::new(stream::from_fd(fd, options).map_err(unfit)?),
         FdKind::Dgram => Box::new(datagram::from_fd(fd, options).map_err(unfit)?),
         FdKind::Seqpacket => Box::new(seqpacket::from_fd(fd, options).map_err(unfit)?),
+        FdKind::VhostUser => Box::new(vhost_user::from_fd(fd, shared).map_err(unfit)?),
         FdKind::Tap => {
             let tap = Tap::from_fd(fd);
             let tap = tap.map_err(|error| tap_failure("--fd", &name.to_string(), &error))?;
-            Box::new(tap.with_mtu(mtu))
+            Box::new(tap.with_mtu(options.mtu))
         }
     })
 }

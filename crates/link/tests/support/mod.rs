@@ -108,6 +108,22 @@ impl<L: Link> Shell<L> {
         }
     }
 
+    /// Whether anything was said that nobody has asked for.
+    pub(crate) fn told_any(&self) -> bool {
+        !self.told.is_empty()
+    }
+
+    /// Frames or none, the guest goes.
+    pub(crate) fn until_gone(&mut self) {
+        while !matches!(
+            {
+                self.readable = true;
+                self.next()
+            },
+            Told::Gone(_)
+        ) {}
+    }
+
     /// Nothing is said, however long an edge is waited for.
     pub(crate) fn silent(&mut self) {
         self.drain();

@@ -6,7 +6,8 @@
 use std::fmt;
 
 use super::Configuration;
-use crate::{Addressing, Announce};
+use super::link::MAX_QUEUE_PAIRS;
+use crate::{Addressing, Announce, LinkConfig};
 
 /// One setting with a value it cannot have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,6 +47,12 @@ impl Configuration {
             && fd < 0
         {
             faults.push(ConfigFault::new("ready_fd", format_args!("{fd} is no descriptor")));
+        }
+        if let Some((kind, pairs)) = self.link.as_ref().and_then(LinkConfig::queue_pairs)
+            && !(1..=MAX_QUEUE_PAIRS).contains(&pairs)
+        {
+            let reason = format!("{pairs} must be 1 to {MAX_QUEUE_PAIRS}");
+            faults.push(ConfigFault::new(format!("link.{kind}.queue_pairs"), reason));
         }
         faults.extend(self.addresses.addressing(Addressing::default()).err());
         if let Err(error) = self.egress.validate() {

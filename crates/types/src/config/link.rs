@@ -26,6 +26,10 @@ pub enum LinkConfig {
     Seqpacket(PathBuf),
     /// Listen for HyperKit's framing behind `POST /connect`: gvforwarder, HyperKit.
     Hyperkit(PathBuf),
+    /// Listen for a vhost-user front end: QEMU, DPDK's virtio-user, User-Mode Linux.
+    VhostUser(VhostUserLink),
+    /// Connect to a vhost-user front end that listens: QEMU's `-chardev socket,server=on`.
+    VhostUserConnect(VhostUserLink),
     /// Attach to a TAP device that is there: with a bridge and the VMM's own TAP, Firecracker.
     Tap(String),
     /// Take over a descriptor: a connected or listening socket, or a TAP.
@@ -43,6 +47,22 @@ pub struct DatagramPaths {
     pub remote: Option<PathBuf>,
 }
 
+/// Where a vhost-user front end is met.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VhostUserLink {
+    /// The socket's path.
+    pub path: PathBuf,
+    /// Pairs of queues that it may use, 1 to 64.
+    #[serde(default = "one_pair")]
+    #[schemars(range(min = 1, max = 64))]
+    pub queue_pairs: u16,
+}
+
+const fn one_pair() -> u16 {
+    1
+}
+
 /// A descriptor that leads to the guest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -52,11 +72,20 @@ pub struct InheritedLink {
     /// What it must be; left out, it is asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<FdKind>,
+    /// Pairs of queues that a vhost-user front end may use, 1 to 64.
+    #[serde(default = "one_pair", skip_serializing_if = "is_one_pair")]
+    #[schemars(range(min = 1, max = 64))]
+    pub queue_pairs: u16,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+const fn is_one_pair(pairs: &u16) -> bool {
+    *pairs == 1
 }
 
 /// What an inherited descriptor is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum FdKind {
     /// A stream socket.
     Stream,
@@ -64,11 +93,27 @@ pub enum FdKind {
     Dgram,
     /// A socket of packets in sequence.
     Seqpacket,
+    /// A stream socket over which a vhost-user front end speaks.
+    VhostUser,
     /// A TAP device.
     Tap,
 }
 
+/// The most pairs of queues that a vhost-user front end may be given.
+pub(super) const MAX_QUEUE_PAIRS: u16 = 64;
+
 impl LinkConfig {
+    /// The pairs of queues asked for, and where.
+    pub(super) const fn queue_pairs(&self) -> Option<(&'static str, u16)> {
+        match self {
+            Self::VhostUser(link) | Self::VhostUserConnect(link) => {
+                Some((self.kind(), link.queue_pairs))
+            }
+            Self::Fd(link) => Some((self.kind(), link.queue_pairs)),
+            _ => None,
+        }
+    }
+
     /// The name in configuration; on the command line `-` stands for `_`.
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -78,6 +123,8 @@ impl LinkConfig {
             Self::Vfkit(_) => "vfkit",
             Self::Seqpacket(_) => "seqpacket",
             Self::Hyperkit(_) => "hyperkit",
+            Self::VhostUser(_) => "vhost_user",
+            Self::VhostUserConnect(_) => "vhost_user_connect",
             Self::Tap(_) => "tap",
             Self::Fd(_) => "fd",
         }

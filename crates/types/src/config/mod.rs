@@ -23,7 +23,7 @@ pub use addresses::{AddressesConfig, GuestAddress, ParseGuestAddressError};
 pub use check::ConfigFault;
 pub use control::{ControlConfig, ControlSocket};
 pub use duration::{ParseDurationError, parse_duration};
-pub use link::{DatagramPaths, FdKind, InheritedLink, LinkConfig};
+pub use link::{DatagramPaths, FdKind, InheritedLink, LinkConfig, VhostUserLink};
 
 /// All that an engine and its guest are told. A field left out keeps its default, which is the
 /// command line's.

@@ -152,3 +152,77 @@ fn an_engine_that_is_replaced_finds_its_machine() {
         serve.stop();
     });
 }
+
+#[test]
+fn over_shared_memory() {
+    // Before the test's network is one of its own: a kernel may have to be fetched.
+    let Some(image) = Image::get() else { return };
+    isolated(|_| {
+        let serve = up("--vhost-user {}/s");
+        let card = format!("socket,id=card,path={}", serve.path("s").display());
+        let machine = image.boot_sharing(&card, 1, &SERVICES);
+        is_served(&serve, &machine);
+
+        // The VMM is killed and started anew.
+        let client = old_client(&serve);
+        drop(machine);
+        is_reset(client);
+        serve.hear("the guest is gone: it closed the connection");
+        let mut machine = image.boot_sharing(&card, 1, &SERVICES);
+        machine.up();
+        let line = serve.published("82/tcp", Family::V4);
+        assert_eq!(exchange(line, "hello").unwrap(), "hello\n");
+
+        // The guest is started anew: its rings are others, its VMM is the same.
+        let mut client = old_client(&serve);
+        machine.reboot();
+        machine.up();
+        assert_eq!(client.read(&mut [0; 1]).unwrap(), 0);
+        assert_eq!(exchange(line, "hello").unwrap(), "hello\n");
+        assert_eq!(upload(serve.published("80/tcp", Family::V4), BULK), format!("{BULK} ok"));
+        serve.stop();
+    });
+}
+
+/// With `reconnect=` QEMU finds the next engine, and with `server=on` the engine finds QEMU; the
+/// rings go on where they were.
+#[test]
+fn an_engine_that_is_replaced_goes_on_in_the_same_memory() {
+    // Before the test's network is one of its own: a kernel may have to be fetched.
+    let Some(image) = Image::get() else { return };
+    isolated(|_| {
+        let directory = portreeve_e2e::run::open_directory();
+        for (option, chardev, queues) in
+            [("--vhost-user", "reconnect=1", 1), ("--vhost-user-connect", "server=on", 2)]
+        {
+            let path = directory.path().join(option.trim_matches('-'));
+            let link = format!("{option} {} --queue-pairs {queues}", path.display());
+            let boot = || {
+                let card = format!("socket,id=card,path={},{chardev}", path.display());
+                image.boot_sharing(&card, queues, &SERVICES)
+            };
+            let (machine, serve) = if queues == 1 {
+                let serve = up(&link);
+                (boot(), serve)
+            } else {
+                let machine = boot();
+                while !path.exists() {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                (machine, up(&link))
+            };
+            machine.up();
+            let works = |serve: &Serve| {
+                let line = serve.published("82/tcp", Family::V4);
+                assert_eq!(exchange(line, "hello").unwrap(), "hello\n");
+                let bulk = download(serve.published("81/tcp", Family::V4));
+                assert_eq!(bulk, format!("{BULK} ok"));
+            };
+            works(&serve);
+            drop(serve);
+            let serve = up(&link);
+            works(&serve);
+            serve.stop();
+        }
+    });
+}
