@@ -42,10 +42,10 @@ pub(crate) struct LogArgs {
     /// What to log on standard error: error, warn, info, debug, trace, or a filter such as
     /// `portreeve=debug` [default: warn]
     #[arg(long = "log", global = true, value_name = "FILTER", env = "PORTREEVE_LOG")]
-    filter: Option<String>,
+    log_filter: Option<String>,
     /// How: lines for people, or one JSON object a line [default: text]
     #[arg(long = "log-format", global = true, value_name = "FORMAT", env = "PORTREEVE_LOG_FORMAT")]
-    format: Option<LogFormatArg>,
+    log_format: Option<LogFormatArg>,
 }
 
 /// How the log is written.
@@ -58,10 +58,10 @@ enum LogFormatArg {
 impl LogArgs {
     /// Puts what was given in place of what is there.
     pub(crate) fn apply(&self, to: &mut Configuration) {
-        if let Some(filter) = &self.filter {
+        if let Some(filter) = &self.log_filter {
             to.log.clone_from(filter);
         }
-        match self.format {
+        match self.log_format {
             Some(LogFormatArg::Text) => to.log_format = LogFormat::Text,
             Some(LogFormatArg::Json) => to.log_format = LogFormat::Json,
             None => {}

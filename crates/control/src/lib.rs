@@ -63,6 +63,7 @@ mod token;
 mod ui;
 
 pub use error::Error;
+pub use place::sweep;
 pub use server::{Builder, Server};
 pub use state::ConfigProvider;
 pub use token::Token;

@@ -64,6 +64,22 @@ impl Drop for Place {
     }
 }
 
+/// Removes what engines have left in this directory whose processes were killed: sockets that
+/// nobody serves, and the directories that held nothing else. Looks at a bounded number of them,
+/// and says nothing: whatever cannot be removed is in nobody's way.
+pub fn sweep(runtime_directory: &Path, file: &str) {
+    let Ok(entries) = std::fs::read_dir(runtime_directory) else { return };
+    for entry in entries.take(SWEPT).flatten() {
+        let path = entry.path().join(file);
+        let dead = connect(&path, SocketType::STREAM)
+            .is_err_and(|fault| fault.errno == Errno::CONNREFUSED);
+        // Taken as by an engine of that name, so that one that starts just now is safe from this.
+        if dead && bind(&path, SocketType::STREAM, None).is_ok() {
+            let _ = std::fs::remove_dir(entry.path());
+        }
+    }
+}
+
 /// Makes the directory, and the one above it, if they are missing; `true` if the lower one was.
 fn make_directories(path: &Path) -> Result<bool, Error> {
     let make = |path: &Path| match DirBuilder::new().mode(0o700).create(path) {
@@ -146,6 +162,8 @@ fn refused(path: &Path, name: &str, fault: Fault) -> Error {
     Error::Taken { name: name.into(), path: path.into(), pid }
 }
 
+/// Directories that one start looks at.
+const SWEPT: usize = 256;
 /// Clients that wait to be accepted.
 const BACKLOG: i32 = 1024;
 
@@ -173,6 +191,27 @@ mod tests {
         assert!(taken.starts_with(&ours), "{taken}");
         drop((fd, place));
         assert!(!runtime.join("web").exists() && runtime.exists());
+    }
+
+    #[test]
+    fn what_killed_engines_left_is_swept_and_nothing_else() {
+        let base = tempfile::tempdir().unwrap();
+        let at = |name: &str| base.path().join(name).join("control.sock");
+        let alive = Place::take(&at("alive"), "alive").unwrap();
+        let (fd, dead) = Place::take(&at("dead"), "dead").unwrap();
+        // Its process was killed: nobody removes anything.
+        std::mem::forget(dead);
+        drop(fd);
+        std::fs::create_dir(base.path().join("starting")).unwrap();
+        std::fs::create_dir(base.path().join("other")).unwrap();
+        std::fs::write(at("other"), "a file").unwrap();
+        sweep(base.path(), "control.sock");
+        let exists = |name: &str| base.path().join(name).exists();
+        assert!(!exists("dead"));
+        assert!(exists("alive") && exists("starting") && exists("other"));
+        assert!(connect(&at("alive"), SocketType::STREAM).is_ok());
+        drop(alive);
+        sweep(&base.path().join("missing"), "control.sock");
     }
 
     #[test]

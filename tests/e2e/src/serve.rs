@@ -31,6 +31,8 @@ impl Serve {
         let directory = open_directory();
         let place = directory.path().to_str().expect("UTF-8");
         let mut command = Command::new(program::portreeve());
+        // Names are this test's own: others run beside it.
+        command.env("PORTREEVE_RUNTIME_DIR", directory.path().join("engines"));
         command.arg("serve").args(options.iter().map(|option| option.replace("{}", place)));
         Self::spawn(command, directory)
     }

@@ -52,7 +52,10 @@ pub(crate) fn start(
     let (path, asked_for) = match &config.socket {
         ControlSocket::None => (None, true),
         ControlSocket::Path(path) => (Some(path.clone()), true),
-        ControlSocket::Default => (Some(instance::socket_path(&name.name)), false),
+        ControlSocket::Default => {
+            portreeve_control::sweep(&instance::runtime_dir(), instance::SOCKET_FILE);
+            (Some(instance::socket_path(&name.name)), false)
+        }
     };
     let page = match config.ui {
         Some(address) => Some((address, token(config.ui_token_file.as_deref())?)),
