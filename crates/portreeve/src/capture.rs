@@ -26,11 +26,16 @@ pub struct CaptureOptions {
 }
 
 impl Default for CaptureOptions {
-    /// Whole frames, all of them, and 4 MiB of buffer.
+    /// All frames, each as far as [`DEFAULT_SNAP_LENGTH`], and 4 MiB of buffer.
     fn default() -> Self {
-        Self { snap_length: MAX_SNAP_LENGTH, filter: CaptureFilter::default(), buffer: 4 << 20 }
+        Self { snap_length: DEFAULT_SNAP_LENGTH, filter: CaptureFilter::default(), buffer: 4 << 20 }
     }
 }
+
+/// Bytes kept of a frame unless more are asked for: whole frames of a link with an MTU of 1,500,
+/// and the beginning of those that a guest leaves to be cut into segments. Those carry what is sent
+/// in bulk, of which a copy would cost as much again as its delivery.
+pub const DEFAULT_SNAP_LENGTH: u32 = 2_048;
 
 /// The most that is kept of a frame: more than any frame has.
 pub const MAX_SNAP_LENGTH: u32 = 1 << 18;

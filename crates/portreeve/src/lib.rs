@@ -125,7 +125,7 @@ pub use addressing::free_addressing;
 pub use builder::EngineBuilder;
 pub use capture::{
     Capture, CaptureError, CaptureFilter, CaptureFilterError, CaptureOptions, CapturedFrame,
-    MAX_SNAP_LENGTH,
+    DEFAULT_SNAP_LENGTH, MAX_SNAP_LENGTH,
 };
 pub use driver::DriverStats;
 pub use engine::Engine;

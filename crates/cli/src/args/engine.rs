@@ -292,7 +292,10 @@ pub(crate) struct CaptureArgs {
     /// Where to write: a file, or `-` for standard output
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: PathBuf,
-    /// Keep at most so many bytes of each frame
+    /// Keep at most so many bytes of each frame [default: 2048]
+    ///
+    /// That is more than a frame of a link with an MTU of 1500 has; what a guest leaves to be cut
+    /// into segments is one frame here, of up to 65,550 bytes. At most 262144, which is all.
     #[arg(long, value_name = "BYTES")]
     pub(crate) snaplen: Option<u32>,
     /// Only frames that match, as in `tcp and port 80`, `host 10.0.2.100`, `dropped`

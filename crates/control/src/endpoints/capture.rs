@@ -14,7 +14,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_core::Stream;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use portreeve::{Capture, CaptureFilter, CaptureOptions, MAX_SNAP_LENGTH};
+use portreeve::{Capture, CaptureFilter, CaptureOptions, DEFAULT_SNAP_LENGTH, MAX_SNAP_LENGTH};
 use portreeve_types::api::ProblemType;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -46,8 +46,8 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CaptureParams {
-    /// Bytes kept of each frame; all of it if missing. One that the guest leaves to be cut into
-    /// segments is one frame here, longer than the link's MTU.
+    /// Bytes kept of each frame; 2048 if missing, which is more than a frame of a link with an MTU
+    /// of 1500 has. What a guest leaves to be cut into segments is one frame here, and longer.
     #[schemars(range(min = 14, max = 262_144))]
     snap_length: Option<u64>,
     /// As in `tcp and port 80`, `not arp`, `host 10.0.0.2`, `from guest`, `dropped`.
@@ -61,7 +61,7 @@ async fn capture(
     State(api): State<Api>,
     Params(params): Params<CaptureParams>,
 ) -> Result<Response, Fault> {
-    let snap_length = params.snap_length.unwrap_or(MAX_SNAP);
+    let snap_length = params.snap_length.unwrap_or_else(|| DEFAULT_SNAP_LENGTH.into());
     if !(MIN_SNAP..=MAX_SNAP).contains(&snap_length) {
         let detail = format!("snap_length={snap_length}: must be {MIN_SNAP} to {MAX_SNAP}");
         return Err(Fault::out_of_range(detail));
