@@ -235,6 +235,35 @@ fn a_port_that_cannot_be_had_is_tried_again_at_the_next_reload() {
 }
 
 #[test]
+fn a_reload_is_ordered_through_the_control_api_too() {
+    isolated(|_| {
+        let private = tempfile::tempdir().unwrap();
+        let (socket, name) = file_in(&private, "engine/control.sock");
+        let control = format!("control.socket = '{name}'\nlink.stream = '{{}}/s'\n");
+        let (serve, manager, path) = serve(&control);
+        assert_eq!(manager.hears(), "READY=1\nSTATUS=no ports are published\n");
+        assert!(socket.exists());
+        let ask = |command| portreeve(&[command, "-s", &name], "");
+        write(&path, &format!("publish = ['0:80']\nlimits.mailbox = 9\n{control}"));
+        let done = ask("reload");
+        let said = text(&done.stdout);
+        assert!(done.status.success(), "{done:?}");
+        let at = serve.published("80/tcp", Family::V4);
+        assert!(said.contains(&format!("published at {at}")), "{said}");
+        assert!(said.contains("limits.mailbox"), "{said}");
+        let shown = text(&ask("config").stdout);
+        assert!(shown.contains("publish = [\"80\"]"), "{shown}");
+
+        write(&path, "publish = ['0:80',\n");
+        let wrong = ask("reload");
+        assert_eq!(wrong.status.code(), Some(1), "{wrong:?}");
+        assert!(text(&wrong.stderr).contains("web.toml"), "{wrong:?}");
+        assert_eq!(serve.published("80/tcp", Family::V4), at);
+        serve.stop();
+    });
+}
+
+#[test]
 fn a_reload_does_not_disturb_the_command() {
     isolated(|_| {
         let directory = open_directory();
