@@ -50,7 +50,7 @@ use mailbox::Order;
 use mappings::Mappings;
 use names::NameExchanges;
 use streams::Streams;
-pub use view::DriverStats;
+use view::LoopCounters;
 
 const LINK: Token = Token(0);
 const WAKER: Token = Token(1);
@@ -92,7 +92,7 @@ pub(crate) struct Driver {
     frame_out: Box<[u8]>,
     /// Flows whose relay used up its share of a turn.
     again: VecDeque<portreeve_core::FlowId>,
-    stats: DriverStats,
+    counters: LoopCounters,
     limits: Limits,
     /// How long undelivered bytes may make no progress once their sender is gone.
     close_grace: Duration,
@@ -148,7 +148,7 @@ impl Driver {
             frame_in: vec![0; MAX_FRAME_LEN].into(),
             frame_out: vec![0; MAX_FRAME_LEN].into(),
             again: VecDeque::new(),
-            stats: DriverStats::default(),
+            counters: LoopCounters::default(),
             limits,
             close_grace,
             orders_left: false,
@@ -162,7 +162,7 @@ impl Driver {
         let mut woken = std::time::Instant::now();
         loop {
             let timeout = self.sleep();
-            self.stats.busy += woken.elapsed();
+            self.counters.busy += woken.elapsed();
             match self.poll.poll(&mut events, timeout) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -232,7 +232,7 @@ impl Driver {
     }
 
     fn turn(&mut self) {
-        self.stats.turns += 1;
+        self.counters.turns += 1;
         let now = self.clock.now();
         self.accept_clients(now);
         self.take_datagrams(now);

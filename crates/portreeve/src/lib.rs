@@ -127,7 +127,6 @@ pub use capture::{
     Capture, CaptureError, CaptureFilter, CaptureFilterError, CaptureOptions, CapturedFrame,
     DEFAULT_SNAP_LENGTH, MAX_SNAP_LENGTH,
 };
-pub use driver::DriverStats;
 pub use engine::Engine;
 pub use error::{
     DnsChangeError, KillError, LimitsChangeError, PublishError, StartError, UnpublishError,

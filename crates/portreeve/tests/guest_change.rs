@@ -61,7 +61,7 @@ fn a_listening_link_outlives_its_guests_and_tells_why_they_went() {
         assert!(engine.flows().is_empty());
         assert_eq!(engine.ports(), ports);
     }
-    assert_eq!(engine.driver_stats().unwrap().guests_gone, 3);
+    assert_eq!(engine.stats().unwrap().driver.guests_gone, 3);
     engine.stop();
     assert!(!path.exists());
 }
@@ -76,9 +76,9 @@ fn a_connected_link_ends_with_its_guest() {
     let event = next(&mut events);
     assert_eq!(gone(&event), ("the guest is gone: it closed the connection", true));
     // Nothing is left to do, and nothing is done.
-    let before = engine.driver_stats().unwrap().turns;
+    let before = engine.stats().unwrap().driver.turns;
     std::thread::sleep(Duration::from_millis(200));
-    let turns = engine.driver_stats().unwrap().turns - before;
+    let turns = engine.stats().unwrap().driver.turns - before;
     assert!(turns < 20, "{turns} turns of nothing");
     engine.stop();
 }

@@ -39,7 +39,7 @@ impl Driver {
     }
 
     fn end_abandoned_captures(&mut self) {
-        let lost = &mut self.stats.capture_lost;
+        let lost = &mut self.counters.capture_lost;
         self.captures.retain(|capture| {
             if capture.is_abandoned() {
                 *lost += capture.lost();

@@ -16,7 +16,7 @@ use portreeve_wire::udp::UDP_MAX_PAYLOAD;
 
 use super::mappings::Departing;
 use super::reports::error_kind;
-use super::{Driver, DriverStats};
+use super::{Driver, LoopCounters};
 
 /// Batches read from one socket in one turn.
 const BATCHES: usize = 4;
@@ -64,7 +64,7 @@ impl Datagrams {
         client: SocketAddr,
         local: SocketAddr,
         payload: &[u8],
-        stats: &mut DriverStats,
+        stats: &mut LoopCounters,
     ) {
         let batch = self.outgoing.entry(publish).or_default();
         if batch.len() >= WAITING {
@@ -159,7 +159,7 @@ impl Driver {
         while let Some(datagram) = self.core.poll_datagram() {
             match datagram {
                 HostDatagram::Published { publish, client, local, payload } => {
-                    self.datagrams.push(publish, client, local, payload, &mut self.stats);
+                    self.datagrams.push(publish, client, local, payload, &mut self.counters);
                     if self.datagrams.is_full(publish)
                         && let Some(slot) = self.listeners.slot_of(publish)
                     {
@@ -201,7 +201,7 @@ impl Driver {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => state.writable = false,
                 Err(error) => {
                     tracing::debug!(%error, %port, "sending a datagram to a client");
-                    self.stats.datagram_errors += 1;
+                    self.counters.datagram_errors += 1;
                     state.failed = true;
                     batch.skip(1);
                 }

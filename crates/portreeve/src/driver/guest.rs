@@ -124,7 +124,7 @@ impl Driver {
             _ => {
                 // The frame cannot be sent now or ever; TCP sends it again if it matters.
                 self.link_state.pending = 0;
-                self.stats.link_errors += 1;
+                self.counters.link_errors += 1;
                 self.link_failed(error, false);
             }
         }
@@ -141,7 +141,7 @@ impl Driver {
             match event {
                 LinkEvent::GuestGone(cause) => {
                     self.guest_gone(now);
-                    self.stats.guests_gone += 1;
+                    self.counters.guests_gone += 1;
                     tracing::info!(%cause, "the guest is gone");
                     let cause = cause.to_string();
                     self.publish_event(Event::GuestGone { cause, for_good: false });

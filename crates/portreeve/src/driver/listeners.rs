@@ -258,13 +258,13 @@ impl Driver {
             match entry.accept() {
                 Step::Client(client) => {
                     self.resume(slot);
-                    self.stats.accepted += 1;
+                    self.counters.accepted += 1;
                     self.open(id, client, now);
                 }
                 Step::Empty => return self.resume(slot),
-                Step::Skip => self.stats.accept_errors += 1,
+                Step::Skip => self.counters.accept_errors += 1,
                 Step::Exhausted(error) => {
-                    self.stats.accept_errors += 1;
+                    self.counters.accept_errors += 1;
                     self.pause(slot, &error, now);
                     break;
                 }

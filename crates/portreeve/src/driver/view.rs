@@ -5,7 +5,7 @@
 
 use portreeve_core::{Command, Counters, DropReason, FlowId, FlowSummary, Histogram, Phase};
 use portreeve_types::Limits;
-use portreeve_types::api::{self, Bucket, DropCount, FlowGauges, Stats, Traffic};
+use portreeve_types::api::{self, Bucket, DriverStats, DropCount, FlowGauges, Stats, Traffic};
 
 use super::Driver;
 use crate::capture::CaptureSink;
@@ -14,46 +14,27 @@ use crate::event::Event;
 use crate::handle::FlowPage;
 
 /// The loop's own counters.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct DriverStats {
+#[derive(Clone, Debug, Default)]
+pub(super) struct LoopCounters {
     /// Turns of the loop.
-    pub turns: u64,
+    pub(super) turns: u64,
     /// How long the loop did not wait.
-    pub busy: std::time::Duration,
+    pub(super) busy: std::time::Duration,
     /// Clients accepted.
-    pub accepted: u64,
+    pub(super) accepted: u64,
     /// Failed accepts, whatever the reason; the listener goes on.
-    pub accept_errors: u64,
+    pub(super) accept_errors: u64,
     /// Frames the link refused for another reason than being full.
-    pub link_errors: u64,
+    pub(super) link_errors: u64,
     /// Guests that went while the link lived on.
-    pub guests_gone: u64,
-    /// What reached the link and could be no frame of the guest's.
-    pub link_discarded: u64,
+    pub(super) guests_gone: u64,
     /// Datagrams a host socket would not send.
-    pub datagram_errors: u64,
+    pub(super) datagram_errors: u64,
     /// Frames that captures missed because their readers were too slow.
-    pub capture_lost: u64,
-    /// Sockets of flows that are open now, those that linger included.
-    pub open_sockets: usize,
+    pub(super) capture_lost: u64,
 }
 
 impl Driver {
-    /// Counters of the loop and its sockets.
-    pub(crate) fn driver_stats(&self) -> DriverStats {
-        let running: u64 = self.captures.iter().map(CaptureSink::lost).sum();
-        DriverStats {
-            open_sockets: self.streams.open()
-                + self.mappings.open()
-                + self.names.open()
-                + self.lingering.len(),
-            link_discarded: self.link.discarded(),
-            capture_lost: self.stats.capture_lost + running,
-            ..self.stats.clone()
-        }
-    }
-
     /// Everything that is counted.
     pub(crate) fn stats(&mut self) -> Stats {
         let counters = self.core.counters();
@@ -75,7 +56,7 @@ impl Driver {
             dial_seconds: histogram(&counters.dial),
             guest_rtt_seconds: histogram(&counters.guest_rtt),
             dns: self.name_server_stats(),
-            driver: self.api_driver_stats(),
+            driver: self.driver_stats(),
         }
     }
 
@@ -98,25 +79,28 @@ impl Driver {
         }
     }
 
-    fn api_driver_stats(&self) -> api::DriverStats {
-        let stats = self.driver_stats();
-        api::DriverStats {
-            turns: stats.turns,
-            busy_seconds: stats.busy.as_secs_f64(),
-            accepted: stats.accepted,
-            accept_errors: stats.accept_errors,
-            link_errors: stats.link_errors,
-            guests_gone: stats.guests_gone,
-            link_discarded: stats.link_discarded,
-            datagram_errors: stats.datagram_errors,
-            open_sockets: stats.open_sockets as u64,
+    fn driver_stats(&self) -> DriverStats {
+        let counters = &self.counters;
+        let lost: u64 = self.captures.iter().map(CaptureSink::lost).sum();
+        let open_sockets =
+            self.streams.open() + self.mappings.open() + self.names.open() + self.lingering.len();
+        DriverStats {
+            turns: counters.turns,
+            busy_seconds: counters.busy.as_secs_f64(),
+            accepted: counters.accepted,
+            accept_errors: counters.accept_errors,
+            link_errors: counters.link_errors,
+            guests_gone: counters.guests_gone,
+            link_discarded: self.link.discarded(),
+            datagram_errors: counters.datagram_errors,
+            open_sockets: open_sockets as u64,
             listeners: self.listeners.len() as u64,
             descriptor_limit: portreeve_host::fd_limit().0,
             control_queue: self.core.control_queue_len() as u64,
             datagram_queue_bytes: self.core.datagram_queue_bytes() as u64,
             events_lost: self.event_log.missed(),
             captures: self.captures.len() as u64,
-            capture_lost: stats.capture_lost,
+            capture_lost: counters.capture_lost + lost,
         }
     }
 

@@ -8,7 +8,7 @@ use portreeve_types::{Instant, PublishedPort};
 
 use super::Handle;
 use crate::capture::{Capture, CaptureError, CaptureOptions};
-use crate::driver::{Driver, DriverStats};
+use crate::driver::Driver;
 use crate::event::Events;
 
 /// Some of an engine's flows.
@@ -73,11 +73,6 @@ impl Handle {
     /// Whether a guest is at the other end of the link now; `None` once the engine has stopped.
     pub fn has_guest(&self) -> Option<bool> {
         self.ask(|driver| driver.has_guest())
-    }
-
-    /// Counters of the event loop and its sockets since the start; `None` once it has stopped.
-    pub fn driver_stats(&self) -> Option<DriverStats> {
-        self.ask(|driver| driver.driver_stats())
     }
 
     /// Everything that is counted, as the control API shows it; `None` once the engine has

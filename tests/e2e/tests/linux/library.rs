@@ -288,7 +288,7 @@ fn a_storm_leaves_nothing_behind() {
             }
         }
         eventually("no flow is left", || guest.engine.flows().is_empty());
-        eventually("no socket is left", || guest.engine.driver_stats().unwrap().open_sockets == 0);
+        eventually("no socket is left", || guest.engine.stats().unwrap().driver.open_sockets == 0);
         let counters = guest.engine.counters().unwrap();
         assert_eq!(counters.flows_opened, counters.flows_closed);
     });

@@ -123,7 +123,7 @@ fn a_silent_destination_is_given_up_in_time() {
             assert!((600..10_000).contains(&took), "{took} ms");
         }
         eventually("no flow is left", || guest.engine.flows().is_empty());
-        eventually("no socket is left", || guest.engine.driver_stats().unwrap().open_sockets == 0);
+        eventually("no socket is left", || guest.engine.stats().unwrap().driver.open_sockets == 0);
     });
 }
 

@@ -296,6 +296,6 @@ fn nothing_is_kept_of_what_is_over() {
             }
         }
         eventually("no flow is left", || guest.engine.flows().is_empty());
-        eventually("no socket is left", || guest.engine.driver_stats().unwrap().open_sockets == 0);
+        eventually("no socket is left", || guest.engine.stats().unwrap().driver.open_sockets == 0);
     });
 }

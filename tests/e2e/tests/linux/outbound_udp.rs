@@ -191,7 +191,7 @@ fn a_thousand_one_shot_datagrams_leave_nothing() {
             ..Limits::default()
         };
         let Some(guest) = Guest::serve(limits, &["hush"]) else { return };
-        let sockets = || guest.engine.driver_stats().unwrap().open_sockets;
+        let sockets = || guest.engine.stats().unwrap().driver.open_sockets;
         for family in Family::BOTH {
             let call = guest.begin(&format!("udp sources {} 1000", Internet::at(family, 7)));
             let most = (0..50).map(|_| {

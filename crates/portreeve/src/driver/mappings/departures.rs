@@ -43,7 +43,7 @@ impl Driver {
         match &mapping.socket {
             Socket::Udp(_) => {
                 if mapping.outgoing.len() >= WAITING {
-                    self.stats.datagram_errors += 1;
+                    self.counters.datagram_errors += 1;
                     return;
                 }
                 if mapping.outgoing.is_empty() {
@@ -65,10 +65,10 @@ impl Driver {
                 match socket.send(out.payload, out.destination.ip(), &options) {
                     Ok(()) => {}
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        self.stats.datagram_errors += 1;
+                        self.counters.datagram_errors += 1;
                     }
                     Err(error) => {
-                        self.stats.datagram_errors += 1;
+                        self.counters.datagram_errors += 1;
                         let report = socket.explain(out.payload, out.destination.ip(), &error);
                         if let Some(report) = report {
                             tell(&mut self.core, out.flow, &report, now);
@@ -101,7 +101,7 @@ impl Driver {
                 Ok(sent) => mapping.outgoing.skip(sent),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => mapping.writable = false,
                 Err(error) => {
-                    self.stats.datagram_errors += 1;
+                    self.counters.datagram_errors += 1;
                     let report = socket.explain(&mapping.outgoing, &error);
                     mapping.outgoing.skip(1);
                     if let Some(report) = report {
@@ -114,7 +114,7 @@ impl Driver {
 
     /// A datagram for whose mapping there is no socket.
     fn answer_for_missing(&mut self, out: &Departing<'_>, now: Instant) {
-        self.stats.datagram_errors += 1;
+        self.counters.datagram_errors += 1;
         let failed = self.mappings.failed.iter().find(|(flow, _)| *flow == out.flow);
         let Some(&(_, failure)) = failed else { return };
         let kind = match failure {
