@@ -301,6 +301,5 @@ fn reports_of_multicast_listeners_are_ignored() {
         let frame = ethernet(pair.guest.nic.mac, multicast_mac(group), &packet);
         assert!(pair.ask(&frame).is_empty());
     }
-    assert_eq!(pair.engine.counters().drops(DropReason::IcmpIgnored), 3);
-    assert_eq!(pair.engine.counters().total_drops(), 3);
+    assert_eq!(pair.engine.counters().total_drops(), 0, "nothing is lost that asked for anything");
 }

@@ -138,6 +138,9 @@ impl Engine {
                 self.ndp_from_guest(header, ip, message);
             }
             (true, ROUTER_SOLICITATION) => self.router_solicited(header, ip, message),
+            // Every IPv6 host tells which groups it listens to, and the gateway has none to offer:
+            // the message has arrived, and asks for nothing.
+            (true, LISTENER_REPORT | LISTENER_DONE | LISTENER_REPORT_V2) => {}
             (v6, _) => self.icmp_error_from_guest(message, v6),
         }
     }
@@ -209,3 +212,10 @@ impl Engine {
 fn is_mapped(address: Ipv6Addr) -> bool {
     address.to_ipv4_mapped().is_some()
 }
+
+/// RFC 2710 §3.1.
+const LISTENER_REPORT: u8 = 131;
+/// RFC 2710 §3.1.
+const LISTENER_DONE: u8 = 132;
+/// RFC 3810 §5.2.
+const LISTENER_REPORT_V2: u8 = 143;
