@@ -56,6 +56,7 @@ mod openapi;
 mod pcapng;
 mod peer;
 mod place;
+mod rest;
 mod serve;
 mod server;
 mod state;

@@ -5,7 +5,7 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::SystemTime;
 
 use axum::body::Body;
@@ -25,6 +25,7 @@ use crate::endpoint::{Endpoint, get};
 use crate::extract::Params;
 use crate::fault::Fault;
 use crate::pcapng::{Packet, Recording};
+use crate::rest::Rest;
 use crate::state::Api;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
@@ -74,7 +75,8 @@ async fn capture(
     let recording = Recording::new(api.name(), snap_length)
         .ok_or_else(|| Fault::new(ProblemType::Internal, "the capture's head"))?;
     let capture = api.ask(move |engine| engine.capture(options)).await??;
-    let frames = Frames { capture, recording, verdicts, done: false, _permit: permit };
+    let rest = Rest::default();
+    let frames = Frames { capture, recording, verdicts, rest, done: false, _permit: permit };
     let mut response = Response::new(Body::from_stream(frames));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-pcapng"));
@@ -95,6 +97,7 @@ struct Frames {
     capture: Capture,
     recording: Recording,
     verdicts: bool,
+    rest: Rest,
     done: bool,
     _permit: OwnedSemaphorePermit,
 }
@@ -104,6 +107,7 @@ impl Stream for Frames {
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
+        ready!(this.rest.poll(context));
         while !this.done && this.recording.pending() < CHUNK {
             match this.capture.poll_next(context) {
                 Poll::Ready(Some(frame)) => {
@@ -124,10 +128,14 @@ impl Stream for Frames {
                 Poll::Pending => break,
             }
         }
-        match this.recording.take() {
-            chunk if chunk.is_empty() => Poll::Ready(None),
-            chunk => Poll::Ready(Some(Ok(chunk.into()))),
+        let chunk = this.recording.take();
+        if chunk.is_empty() {
+            return Poll::Ready(None);
         }
+        if chunk.len() < CHUNK {
+            this.rest.begin();
+        }
+        Poll::Ready(Some(Ok(chunk.into())))
     }
 }
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
 use axum::extract::State;
@@ -24,6 +24,7 @@ use crate::convert::event;
 use crate::endpoint::{Endpoint, get};
 use crate::extract::Params;
 use crate::fault::Fault;
+use crate::rest::Rest;
 use crate::state::Api;
 
 /// Says of an answer that it goes on until one side ends it.
@@ -80,6 +81,7 @@ async fn stream(
         engine: api.engine().clone(),
         kinds,
         follow: params.follow.unwrap_or(true),
+        rest: Rest::default(),
         done: false,
         _permit: permit,
     };
@@ -114,6 +116,7 @@ struct Lines {
     engine: Handle,
     kinds: Option<BTreeSet<&'static str>>,
     follow: bool,
+    rest: Rest,
     done: bool,
     _permit: OwnedSemaphorePermit,
 }
@@ -123,6 +126,7 @@ impl Stream for Lines {
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
+        ready!(this.rest.poll(context));
         let mut chunk = Vec::new();
         // A bound on what is read in one go, too: a filter may let nothing pass of a great many.
         for _ in 0..BATCH {
@@ -140,6 +144,9 @@ impl Stream for Lines {
             }
         }
         if !chunk.is_empty() {
+            if this.follow && chunk.len() < CHUNK {
+                this.rest.begin();
+            }
             return Poll::Ready(Some(Ok(chunk.into())));
         }
         if this.done {
