@@ -31,7 +31,9 @@ pub(super) fn markdown(machine: &str, schedule: &Schedule, figures: &[Figure]) -
         "# The control API: how fast it answers, and what it costs the data path\n\n\
          Written by `cargo xtask bench control`. Runs with and without a watcher alternate; a \
          ratio is of two runs next to each other. Client, server, engine, API and whoever watches \
-         share the machine's cores.\n\n",
+         share the machine's cores. \
+         A stream makes no events, so how far a stream with an event reader is from 1 is the \
+         noise of the machine.\n\n",
     );
     let _ = writeln!(
         text,
