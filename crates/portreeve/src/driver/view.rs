@@ -51,7 +51,7 @@ impl Driver {
                 datagrams_to_guest: counters.datagrams_to_guest,
                 datagrams_from_guest: counters.datagrams_from_guest,
             },
-            flows: self.flow_gauges(),
+            flows: self.flow_gauges(&counters),
             drops: drops.filter(|drop| drop.count != 0).collect(),
             dial_seconds: histogram(&counters.dial),
             guest_rtt_seconds: histogram(&counters.guest_rtt),
@@ -60,8 +60,7 @@ impl Driver {
         }
     }
 
-    fn flow_gauges(&self) -> FlowGauges {
-        let counters = self.core.counters();
+    fn flow_gauges(&self, counters: &Counters) -> FlowGauges {
         let phases = Phase::ALL.iter().zip(self.core.tcp_by_phase());
         FlowGauges {
             active: self.core.flow_count() as u64,
