@@ -115,10 +115,9 @@ pub trait Link: Send {
 
     /// Whether a guest is at the other end now, as far as can be told.
     ///
-    /// Links whose guest cannot change always have one.
-    fn has_guest(&self) -> bool {
-        true
-    }
+    /// Links whose guest cannot change always have one; every link says so by itself, for one that
+    /// says nothing would be taken for one of them.
+    fn has_guest(&self) -> bool;
 }
 
 impl<L: Link + ?Sized> Link for Box<L> {

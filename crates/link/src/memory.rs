@@ -92,6 +92,10 @@ impl Link for MemoryLink {
         self.port.channel.receive_into(self.port.end, buf)
     }
 
+    fn has_guest(&self) -> bool {
+        true
+    }
+
     fn send(&mut self, frame: &[u8]) -> io::Result<()> {
         check(frame, &self.capabilities)?;
         self.port.channel.send(self.port.end, &[frame])
@@ -150,6 +154,10 @@ impl Link for MemoryPeer {
 
     fn receive(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         self.port.channel.receive_into(self.port.end, buf)
+    }
+
+    fn has_guest(&self) -> bool {
+        true
     }
 
     fn send(&mut self, frame: &[u8]) -> io::Result<()> {

@@ -168,6 +168,10 @@ impl Link for Tap {
         Ok(length + skipped)
     }
 
+    fn has_guest(&self) -> bool {
+        true
+    }
+
     fn send(&mut self, frame: &[u8]) -> io::Result<()> {
         self.check(frame)?;
         let bytes = if self.header { frame } else { &frame[VIRTIO_NET_HDR_LEN..] };

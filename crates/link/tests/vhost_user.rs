@@ -387,8 +387,10 @@ fn a_front_end_that_goes_is_followed_by_the_next() {
     let mut shell = Shell::new(vhost_user::listen(&path, &VhostUserOptions::default()).unwrap());
     assert_eq!(shell.link.path(), Some(&*path));
     for order in ORDERS {
+        assert!(!shell.link.has_guest());
         let mut front = FrontEnd::connect(&path);
         assert_eq!(shell.next(), Told::Arrived);
+        assert!(shell.link.has_guest());
         front.set_up(&mut shell, order, feature::LINUX, 2, 64);
         front.refill(0, 4096);
         front.send(0, &frame(1, 60), 4096);

@@ -176,6 +176,10 @@ impl Link for VhostUserLink {
         }
     }
 
+    fn has_guest(&self) -> bool {
+        matches!(self.guest, Guest::Present(_))
+    }
+
     fn send(&mut self, frame: &[u8]) -> io::Result<()> {
         if !self.events.is_empty() {
             return Err(changed());
